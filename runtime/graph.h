@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A graph description, read: the values of every key, with defaults filled in and every reference
+ * resolved, and the place in the file that each came from. Nothing here depends on weights.
+ *
+ * Reading has two steps: graph_read parses the file and the overrides (keys, types, ranges);
+ * graph_resolve then, once the model is known (the card, or a checkpoint's), places the parts on the
+ * mesh and checks that the chains compose. */
+#ifndef OCTANT_GRAPH_H
+#define OCTANT_GRAPH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "runtime/error.h"
+#include "runtime/form.h"
+#include "runtime/mesh.h"
+#include "runtime/model.h"
+
+#define GRAPH_MAX_STEPS 32
+#define GRAPH_MAX_LINKS 128
+#define GRAPH_TEXT 128
+
+struct graph_place {
+	char file[256];
+	unsigned line; /* 0: not from a file (a default, or the command line) */
+};
+
+struct graph_step { /* one task of a chain */
+	const struct form_kind *kind;
+	int kind_index; /* in the table of kinds that was handed in */
+	enum chain_over over;
+	enum chain_how how;
+	enum form takes, leaves; /* set by graph_resolve */
+	bool inserted;           /* by the lowering (attention as qkv, all_reduce, attend), not written */
+	struct graph_place place;
+};
+
+struct graph_chain {
+	int count;
+	struct graph_step step[GRAPH_MAX_STEPS];
+};
+
+struct graph_device {
+	char name[GRAPH_TEXT];
+	double flops;        /* FLOP/s at the compute type, peak */
+	double flops_efficiency; /* share of the peak that kernels reach */
+	double bandwidth;    /* bytes/s of its memory, peak */
+	double bandwidth_efficiency;
+	double memory;       /* bytes */
+	double launch_s;     /* fixed cost of one task */
+};
+
+struct graph_link { /* between two devices, or a device and the switch (device −1); full duplex */
+	int from, to;
+	double bandwidth; /* bytes/s each way */
+	double latency_s;
+};
+
+struct graph_machine {
+	char name[GRAPH_TEXT];
+	bool given;      /* false: no `machine`; this host's logical devices */
+	bool host;       /* devices are logical ones on this host's CPUs, bound by its memory together */
+	int devices;
+	struct graph_device device[MESH_MAX_DEVICES];
+	int links;
+	struct graph_link link[GRAPH_MAX_LINKS];
+	char interconnect[GRAPH_TEXT];
+};
+
+enum interleave {
+	INTERLEAVE_CHUNKED,       /* prefill chunks and decode steps in micro-batches of their own, by turns */
+	INTERLEAVE_MIXED,         /* a prefill chunk rides with a decode group in one micro-batch */
+	INTERLEAVE_PREFILL_FIRST, /* all waiting prompts before any decode step */
+};
+
+struct graph_schedule {
+	char policy[32]; /* homes (default), eager, prio, ws, lws, dm, dmda, dmdas */
+	int slots;       /* micro-batches in flight */
+	int ahead;       /* iterations submitted before the results of the first are seen */
+	int prefill_tokens;        /* rows of a prefill chunk */
+	int prefill_micro_batches; /* prefill chunks an iteration; 0: one a stage */
+	int decode_micro_batches;  /* groups that decode in turn; 0: one a stage */
+	enum interleave interleave;
+};
+
+struct graph_limits {
+	int sequences;           /* that run at the same time */
+	int tokens_per_sequence; /* prompt and new tokens */
+};
+
+struct graph_kv {
+	int page_tokens;
+	enum dtype dtype;
+	bool dtype_given;
+	long pages; /* an attention group's pool; 0: as many as the limits need or memory allows */
+};
+
+#define GRAPH_MAX_REQUIREMENTS 8
+struct graph_requirement {
+	char name[48]; /* ttft_s, tokens_per_ms_per_device, memory_gb_per_device, comm_over_compute */
+	double limit;
+	struct graph_place place;
+};
+
+struct graph_workload {
+	bool given;
+	int sequences;
+	int prompt_min, prompt_max; /* uniform, seeded */
+	int new_tokens;
+	uint64_t seed;
+};
+
+struct graph {
+	char name[GRAPH_TEXT];
+	char path[1024]; /* "" for a built-in default */
+	struct model model;
+	bool has_card;
+	struct graph_place model_place;
+
+	struct graph_machine machine;
+	int tensor, experts, stages, expert_tensor; /* as given; expert_tensor 0: not given */
+	int layer_counts[MESH_MAX_STAGES], layer_counts_count; /* mesh.layers */
+	int placements;
+	struct graph_placement {
+		int device, stage, tensor, experts; /* −1: not given */
+		int group, slice;                   /* `group`, `expert_slice`; −1: not given */
+		struct graph_place place;
+	} placement[MESH_MAX_DEVICES];
+	struct graph_place mesh_place;
+	struct mesh mesh; /* set by graph_resolve */
+
+	struct graph_chain before, layer, dense_layer, between_stages, after;
+	bool between_before_gather; /* between_stages.before = "all_gather" */
+
+	enum dtype compute;
+	bool compute_given;
+	enum dtype residual; /* of collectives and the residual stream: `residual`, fp32 by default */
+	struct graph_schedule schedule;
+	struct graph_limits limits;
+	struct graph_kv kv;
+	int requirements;
+	struct graph_requirement requirement[GRAPH_MAX_REQUIREMENTS];
+	struct graph_workload workload;
+};
+
+struct graph_kinds { /* the table of task kinds, handed in by tools (tasks/kinds.h has it) */
+	const struct form_kind *kind;
+	int count;
+};
+
+struct graph_override { /* --set path=value; --tp-size 2 is {"mesh.tensor", "2"} */
+	const char *path, *value;
+};
+
+/* Finds a shipped graph by name or a file by path and reads it. `name` NULL: the default graph of a machine
+ * without GPUs is built by graph_default instead. On error nothing is left allocated. The graph is large:
+ * it is allocated and freed with graph_destroy. */
+int graph_read(const char *name, const struct graph_kinds *kinds, const struct graph_override *overrides,
+	int override_count, struct graph **graph, struct error *error);
+
+/* The default graph for a model on `cores` CPU cores: tensor = the largest degree that divides heads and
+ * KV heads and is at most the cores, experts likewise, folded; one stage; `local` where tensor = S, else
+ * all_to_all. Overrides are applied before the defaults are chosen (so that --tp-size counts). */
+int graph_default(const struct model *model, int cores, const struct graph_kinds *kinds,
+	const struct graph_override *overrides, int override_count, struct graph **graph, struct error *error);
+
+/* Places parts and checks chains, for the card or for `model` (a checkpoint's, then copied into the graph;
+ * NULL: the card). Differences between card and checkpoint are printed to stderr by the caller through
+ * graph_card_differs. */
+int graph_resolve(struct graph *graph, const struct model *model, const struct graph_kinds *kinds,
+	struct error *error);
+
+/* The i-th difference of card and checkpoint as a line of text; 0 when there are no more. */
+int graph_card_differs(const struct graph *graph, const struct model *model, int i, char *text, size_t size);
+
+void graph_destroy(struct graph *graph);
+
+/* The chain of layer `l`. */
+static inline const struct graph_chain *graph_chain_of(const struct graph *graph, int layer)
+{
+	return graph->model.experts == 0 || graph->model.dense[layer] ? &graph->dense_layer : &graph->layer;
+}
+
+#endif
