@@ -2,6 +2,7 @@
  *
  * One error, worded by the first function that detects it. */
 #include "runtime/error.h"
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -67,7 +68,7 @@ static unsigned distance(const char *a, const char *b)
 	unsigned row[LONGEST + 1];
 	size_t n = strlen(a), m = strlen(b);
 	if (n > LONGEST || m > LONGEST)
-		return LONGEST;
+		return UINT_MAX;
 	for (size_t j = 0; j <= m; j++)
 		row[j] = (unsigned) j;
 	for (size_t i = 1; i <= n; i++) {

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# `make check`: one cmocka program a module, and scripts. A program of one file needs one line:
+#   check_PROGRAMS += tests/test_NAME
+# a program of several files also `tests_test_NAME_SOURCES = tests/test_NAME.c tests/HELPER.c`; a script:
+#   dist_check_SCRIPTS += tests/NAME.sh
+# Each prints TAP (one cmocka group a program, since a TAP stream has one plan) and exits 77 where the machine
+# lacks what it needs. They read data below OCTANT_TEST_DATA (the tests folder of the sources, which may be
+# read-only) and write only into the folder that TMPDIR names: tests/run makes one for each and removes it.
+# Scripts find the program as $OCTANT and the sources as $OCTANT_SOURCE_DIR. Data files:
+#   EXTRA_DIST += tests/golden/NAME (a whole folder may be named)
+
+check_PROGRAMS += tests/test_error
+
+tests_cppflags = -DOCTANT_TEST_DATA='"$(abs_top_srcdir)/tests"'
+AM_CPPFLAGS += $(tests_cppflags)
+LDADD = $(OCTANT_LIBS) $(CMOCKA_LIBS)
+
+TESTS = $(check_PROGRAMS) $(dist_check_SCRIPTS)
+TEST_EXTENSIONS = .sh
+LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
+LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run
+SH_LOG_DRIVER = $(LOG_DRIVER)
+SH_LOG_COMPILER = $(LOG_COMPILER) $(SHELL)
+AM_TESTS_ENVIRONMENT = \
+	OCTANT='$(abs_top_builddir)/octant'; export OCTANT; \
+	OCTANT_SOURCE_DIR='$(abs_top_srcdir)'; export OCTANT_SOURCE_DIR;
+
+EXTRA_DIST += tests/run tests/lsan.supp

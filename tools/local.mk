@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# build/octant, and the scripts beside it. One line a module, headers too, in alphabetical order:
+# octant_SOURCES += tools/NAME.c tools/NAME.h
+# The program itself (`bin_PROGRAMS += octant`) is listed with the file that has main.
+
