@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Y = X · Wᵀ with weights packed once at load.
+ *
+ * The same row of X gives the same bits of Y for any number of rows in the call: each row's sums run over
+ * k in one fixed order that depends on n and k alone (libxsmm keeps this for every M; tests/test_gemm
+ * checks it). Packed form, n cut into blocks of 64 columns of Y, the last block narrower:
+ *
+ *   fp32: [n/64][k][64]          bf16: [n/64][k/2][64][2], k padded to even with zeros
+ */
+#ifndef OCTANT_GEMM_H
+#define OCTANT_GEMM_H
+
+#include <stddef.h>
+#include "runtime/dtype.h"
+
+struct gemm_weight {
+	const void *packed;
+	enum dtype dtype; /* fp32 or bf16: of the packed weights and of X */
+	int n, k;
+};
+
+struct gemm_source { /* rows of W as a checkpoint has them, row-major */
+	const void *data; /* first element of the first row that is wanted */
+	enum dtype dtype;
+	size_t stride;    /* elements from a row to the next */
+};
+
+/* Makes libxsmm ready; call once before any gemm_run (thread-safe afterwards). */
+void gemm_start(void);
+
+size_t gemm_packed_bytes(int n, int k, enum dtype dtype);
+
+/* Elements from one row of X to the next: k padded so that every row starts aligned. The padding must hold
+ * zeros (bf16 kernels may read one element past an odd k). */
+size_t gemm_stride(int k, enum dtype dtype);
+
+/* Packs `rows` rows of W into rows first_row … of a packed matrix of n × k. Parts of one matrix may be packed
+ * from several sources and threads as long as rows do not overlap; `packed` must be zeroed before. */
+void gemm_pack(void *packed, int n, int k, enum dtype dtype, int first_row, int rows,
+	const struct gemm_source *source);
+
+/* y[rows][n] (stride ldy) = x[rows][k] (stride ldx, weight's dtype) · Wᵀ; sums in FP32. Any rows ≥ 0. */
+void gemm_run(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy);
+
+/* The same in plain C: the reference, and the fallback where libxsmm has no kernel. */
+void gemm_reference(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy);
+
+#endif
