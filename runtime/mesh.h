@@ -42,9 +42,10 @@ struct mesh {
 int mesh_make(struct mesh *mesh, int tensor, int experts, int stages, int expert_tensor, int layers,
 	struct error *error);
 
-/* Heads, KV heads, experts, widths and vocabulary against the degrees: what does not divide is refused by
- * name. KV heads fewer than `tensor` are replicated when kv_heads divides tensor, else refused. `where` is
- * the description's file, `line` that of its mesh. */
+/* Heads, KV heads and experts against the degrees: what does not divide is refused by name. KV heads fewer
+ * than `tensor` are replicated when kv_heads divides tensor, else refused. Widths (of experts, dense layers,
+ * shared expert) and the vocabulary are cut unevenly where they do not divide (range_cut), as long as each
+ * rank has a column. `where` is the description's file, `line` that of its mesh. */
 int mesh_fits(const struct mesh *mesh, const struct model *model, const char *where, unsigned line,
 	struct error *error);
 
