@@ -87,7 +87,7 @@ MODELS = {
         "output_router_logits": False, "pad_token_id": 1, "rms_norm_eps": 1e-05, "rope_scaling": None,
         "rope_theta": 10000.0, "router_aux_loss_coef": 0.01, "tie_word_embeddings": False,
         "torch_dtype": "bfloat16", "transformers_version": "4.43.0.dev0", "use_cache": True, "vocab_size": 301}),
-    "olmoe_clip": dict(seed=1, shards=1, form="new", eos="config", config={
+    "olmoe_clip": dict(seed=3, shards=1, form="new", eos="config", config={
         "architectures": ["OlmoeForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
         "clip_qkv": 0.75, "eos_token_id": 2, "hidden_act": "silu", "hidden_size": 48,
         "initializer_range": 0.02, "intermediate_size": 20, "max_position_embeddings": 512,
@@ -96,7 +96,7 @@ MODELS = {
         "output_router_logits": False, "pad_token_id": 1, "rms_norm_eps": 1e-05, "rope_scaling": None,
         "rope_theta": 10000.0, "router_aux_loss_coef": 0.01, "tie_word_embeddings": False,
         "torch_dtype": "float32", "use_cache": True, "vocab_size": 257}),
-    "qwen2_moe": dict(seed=1, shards=3, form="old", eos="list", config={
+    "qwen2_moe": dict(seed=3, shards=3, form="old", eos="list", config={
         "architectures": ["Qwen2MoeForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 3,
         "decoder_sparse_step": 1, "eos_token_id": 2, "hidden_act": "silu", "hidden_size": 48,
         "initializer_range": 0.02, "intermediate_size": 76, "max_position_embeddings": 512,
@@ -118,7 +118,7 @@ MODELS = {
         "router_aux_loss_coef": 0.001, "shared_expert_intermediate_size": 20, "sliding_window": 32,
         "tie_word_embeddings": False, "torch_dtype": "bfloat16", "use_cache": True,
         "use_sliding_window": False, "vocab_size": 257}),
-    "qwen3_moe": dict(seed=1, shards=2, form="old", eos="list", config={
+    "qwen3_moe": dict(seed=6, shards=2, form="old", eos="list", config={
         "architectures": ["Qwen3MoeForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
         "bos_token_id": 3, "decoder_sparse_step": 1, "eos_token_id": 2, "head_dim": 8, "hidden_act": "silu",
         "hidden_size": 40, "initializer_range": 0.02, "intermediate_size": 52, "max_position_embeddings": 512,
@@ -129,7 +129,7 @@ MODELS = {
         "router_aux_loss_coef": 0.001, "sliding_window": None, "tie_word_embeddings": False,
         "torch_dtype": "bfloat16", "transformers_version": "4.51.0", "use_cache": True,
         "use_sliding_window": False, "vocab_size": 333}),
-    "qwen3_moe_sparse": dict(seed=1, shards=1, form="new", eos="list", config={
+    "qwen3_moe_sparse": dict(seed=5, gain=4.0, shards=1, form="new", eos="list", config={
         "architectures": ["Qwen3MoeForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
         "bos_token_id": 3, "decoder_sparse_step": 2, "eos_token_id": 2, "head_dim": 12, "hidden_act": "silu",
         "hidden_size": 40, "initializer_range": 0.02, "intermediate_size": 44, "max_position_embeddings": 512,
@@ -147,7 +147,7 @@ MODELS = {
         "num_key_value_heads": 4, "pretraining_tp": 1, "rms_norm_eps": 1e-05, "rope_scaling": LLAMA3,
         "rope_theta": 500.0, "tie_word_embeddings": False, "torch_dtype": "float32",
         "transformers_version": "4.43.0.dev0", "use_cache": True, "vocab_size": 257}),
-    "llama_bias": dict(seed=1, shards=1, form="new", eos="int", config={
+    "llama_bias": dict(seed=1, gain=1.0, shards=1, form="new", eos="int", config={
         "architectures": ["LlamaForCausalLM"], "attention_bias": True, "attention_dropout": 0.0,
         "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu", "hidden_size": 72,
         "initializer_range": 0.02, "intermediate_size": 44, "max_position_embeddings": 512,
@@ -155,7 +155,7 @@ MODELS = {
         "num_key_value_heads": 2, "pretraining_tp": 1, "rms_norm_eps": 1e-05, "rope_scaling": LLAMA3,
         "rope_theta": 10000.0, "tie_word_embeddings": True, "torch_dtype": "bfloat16", "use_cache": True,
         "vocab_size": 301}),
-    "qwen2": dict(seed=1, shards=1, form="old", eos="list", config={
+    "qwen2": dict(seed=7, gain=1.0, shards=1, form="old", eos="list", config={
         "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 3, "eos_token_id": 2,
         "hidden_act": "silu", "hidden_size": 56, "initializer_range": 0.02, "intermediate_size": 76,
         "max_position_embeddings": 512, "max_window_layers": 2, "model_type": "qwen2",
@@ -187,23 +187,25 @@ def tensor_list(c, gain):
     family, h = c["model_type"], c["hidden_size"]
     d = c.get("head_dim") or h // c["num_attention_heads"]
     q, kv = c["num_attention_heads"] * d, c["num_key_value_heads"] * d
-    qkv_bias = family in ("qwen2", "qwen2_moe") or c.get("attention_bias", False)
-    out_bias = c.get("attention_bias", False)
+    # The deviation of biases; those that go into the residual stream are smaller, or all tokens would look alike.
+    qkv_bias = 0.5 if family in ("qwen2", "qwen2_moe") or c.get("attention_bias") else 0.0
+    out_bias = 0.2 if c.get("attention_bias") else 0.0
+    mlp_bias = 0.5 if c.get("mlp_bias") else 0.0
     per_head, all_heads = family in ("qwen3", "qwen3_moe"), family == "olmoe"
     out = []
 
-    def linear(name, rows, columns, bias=False, scale=1.0):
+    def linear(name, rows, columns, bias=0.0, scale=1.0):
         out.append((name + ".weight", (rows, columns), "normal", scale / math.sqrt(columns)))
         if bias:
-            out.append((name + ".bias", (rows,), "normal", 0.5))
+            out.append((name + ".bias", (rows,), "normal", bias))
 
     def norm(name, size):
         out.append((name + ".weight", (size,), "norm", 0.3))
 
-    def mlp(name, inner, names=("gate_proj", "up_proj", "down_proj"), bias=False):
+    def mlp(name, inner, names=("gate_proj", "up_proj", "down_proj"), bias=0.0):
         linear(f"{name}.{names[0]}", inner, h, bias, 2.0)
         linear(f"{name}.{names[1]}", inner, h, bias, 1.5)
-        linear(f"{name}.{names[2]}", h, inner, bias, gain)
+        linear(f"{name}.{names[2]}", h, inner, 0.4 * bias, gain)
 
     out.append(("model.embed_tokens.weight", (c["vocab_size"], h), "normal",
                 2.5 / math.sqrt(h) if c["tie_word_embeddings"] else 1.0))
@@ -230,7 +232,7 @@ def tensor_list(c, gain):
                 mlp(at + ".mlp.shared_expert", c["shared_expert_intermediate_size"])
                 linear(at + ".mlp.shared_expert_gate", 1, h, scale=2.0)
         else:
-            mlp(at + ".mlp", c["intermediate_size"], bias=c.get("mlp_bias", False))
+            mlp(at + ".mlp", c["intermediate_size"], bias=mlp_bias)
     norm("model.norm", h)
     if not c["tie_word_embeddings"]:
         linear("lm_head", c["vocab_size"], h, scale=3.0)
