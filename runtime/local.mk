@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # libruntime.a: what knows no model. One line a module, headers too, in alphabetical order.
+libruntime_a_SOURCES += runtime/dtype.c runtime/dtype.h
 libruntime_a_SOURCES += runtime/error.c runtime/error.h
 libruntime_a_SOURCES += runtime/form.c runtime/form.h
+libruntime_a_SOURCES += runtime/json_file.c runtime/json_file.h
 libruntime_a_SOURCES += runtime/mesh.c runtime/mesh.h
+libruntime_a_SOURCES += runtime/model.c runtime/model.h
+libruntime_a_SOURCES += runtime/model_config.c runtime/model_config.h

@@ -74,6 +74,13 @@ struct model {
 
 const char *model_family_name(enum model_family family); /* "mixtral", … as config.json's model_type */
 int model_family_parse(const char *model_type);          /* -1: not one of them */
+bool model_family_has_experts(enum model_family family);
+
+/* What a config.json of the family means that says nothing but its model_type (transformers' defaults): sizes,
+ * options, norm_epsilon, rope. kv_heads and head_dim are 0 where they follow from heads and hidden. */
+void model_defaults(enum model_family family, struct model *model);
+
+int model_dense_layers(const struct model *model); /* how many layers have an MLP in place of experts */
 
 /* Parameters by kind, over the whole model. */
 struct model_parameters {
