@@ -66,6 +66,11 @@ struct micro_batch {
 	int after_count;
 	uint64_t *after;
 
+	/* earlier micro-batches whose sample tasks write the token table's entries that this one's embedding
+	 * reads: it starts after these sample tasks; numbers, ascending */
+	int sampled_after_count;
+	uint64_t *sampled_after;
+
 	int32_t *routed; /* [layers][experts] rows sent to each expert, counted by route tasks; NULL: not wanted */
 };
 
