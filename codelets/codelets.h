@@ -41,8 +41,8 @@ void norm_cpu(const float *x, int rows, int hidden, const float *weight, float e
  * attention_cpu is both, blocked over rows so that q, k, v stay in the workspace.
  *
  * KV pool of one (layer, shard): pages of
- *     K [kv_heads][page_tokens][head_dim], then V [kv_heads][page_tokens][head_dim]     in the KV dtype,
- * token t of a sequence lies in page segment.pages[t / page_tokens] at t % page_tokens. A row attends to
+ *     K [kv_heads][head_dim][page_tokens], then V [kv_heads][page_tokens][head_dim]     in the KV dtype
+ * (K lies transposed, so that scores of neighbouring keys are neighbouring lanes); token t of a sequence lies in page segment.pages[t / page_tokens] at t % page_tokens. A row attends to
  * keys 0 … position as stored in the pages, its own included, in blocks at fixed absolute positions. */
 struct rope_table { /* made once for all layers */
 	int positions, half; /* half = head_dim / 2 */
@@ -117,8 +117,9 @@ void route_cpu(const struct route_args *a);
 size_t route_workspace(int hidden, int experts);
 
 /* ---- dispatch: groups rows by expert. `sources` hold disjoint row ranges (the members of an all_to_all),
- * `destinations` the experts (ranks of one expert group's slices get the same rows). With one source and one
- * destination it is the local pick. Rows of an expert are in ascending global row order. */
+ * `destinations` the experts. Destinations with the same first_expert are slices of one expert group: they get
+ * the same rows in the same places. With one source and one destination it is the local pick. Rows of an expert
+ * are in ascending global row order. */
 struct dispatch_source {
 	int first, rows;        /* global rows [first, first + rows) */
 	const void *h;          /* indexed by global row: row r at h + r·stride */
@@ -138,7 +139,6 @@ struct dispatch_args {
 	int sources, destinations;
 	const struct dispatch_source *source;
 	const struct dispatch_destination *destination;
-	bool place_of_group_only; /* several destinations with the same experts (slices) share `place` */
 	void *workspace;
 };
 void dispatch_cpu(const struct dispatch_args *a);
@@ -150,9 +150,11 @@ struct expert_weights {
 	struct gemm_weight down;    /* n = hidden, k = width */
 	const float *gate_up_bias, *down_bias; /* NULL, or [2·width] in the packed order and [hidden] (rank 0) */
 };
-/* Packs gate and up (width × hidden each) into one packed matrix in the order the kernel wants. */
+/* Packs gate and up (width × hidden each) into one packed matrix in the order the kernel wants: 32 rows of gate,
+ * the same 32 of up, and so on, the last pair of runs shorter. `packed` has gemm_packed_bytes(2·width, hidden). */
 void expert_pack_gate_up(void *packed, int width, int hidden, enum dtype dtype, const struct gemm_source *gate,
 	const struct gemm_source *up);
+/* The same for biases: `data` of each source is [width], its stride plays no part. */
 void expert_pack_bias(float *bias, int width, const struct gemm_source *gate, const struct gemm_source *up);
 
 struct experts_args {
@@ -226,10 +228,18 @@ struct head_args {
 void head_cpu(const struct head_args *a);
 size_t head_workspace(int hidden, enum dtype compute);
 
-/* ---- sample: chooses a token from logits cut by vocabulary over `parts` ranks (greedy: the largest, ties to
- * the lowest id; else temperature, then top_k, top_p, min_p over the tempered distribution, then one draw by
- * a counter-based generator keyed by (seed, position)). logprob is that of the untempered distribution.
- * Logits that are NaN or infinite: returns the index of the first such sample + 1, else 0. */
+/* ---- sample: chooses a token from logits cut by vocabulary over `parts` ranks, with the same bits for any
+ * number of parts. temperature 0: the largest logit, ties to the lowest id. Else, as transformers does it:
+ *
+ *   1. the logits are divided by the temperature; tokens are ordered by them, largest first, ties by id
+ *   2. top_k > 0: the first top_k stay
+ *   3. top_p < 1: of these, renormalised, the shortest run of first ones whose probabilities reach top_p stays
+ *   4. min_p > 0: of these, tokens with less than min_p times the first one's probability go; the first stays
+ *   5. one uniform number in [0, 1) of 53 bits, Philox4x32-10 with the seed as key and (position, 0, 0, 0) as
+ *      counter, times the sum of what stays, is where the running sum over the order picks the token
+ *
+ * logprob is that of the untempered, uncut distribution. Logits that are NaN or infinite: returns the index of
+ * the first such sample + 1, else 0; such a sample's token is 0 and its logprob NaN. */
 struct sample_args {
 	int samples, parts, vocab;
 	const struct sample *sample;

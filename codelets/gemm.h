@@ -43,7 +43,12 @@ void gemm_pack(void *packed, int n, int k, enum dtype dtype, int first_row, int 
 /* y[rows][n] (stride ldy) = x[rows][k] (stride ldx, weight's dtype) · Wᵀ; sums in FP32. Any rows ≥ 0. */
 void gemm_run(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy);
 
-/* The same in plain C: the reference, and the fallback where libxsmm has no kernel. */
+/* The same for `blocks` blocks of 64 columns alone, from block `first_block`; y points at the first of these
+ * columns. The bits are those that gemm_run gives. */
+void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int blocks, const void *x, size_t ldx,
+	int rows, float *y, size_t ldy);
+
+/* The same in plain C: the reference. (Where libxsmm has no kernel, gemm_run has loops of its own.) */
 void gemm_reference(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy);
 
 #endif
