@@ -26,4 +26,6 @@ AM_TESTS_ENVIRONMENT = \
 	OCTANT='$(abs_top_builddir)/octant'; export OCTANT; \
 	OCTANT_SOURCE_DIR='$(abs_top_srcdir)'; export OCTANT_SOURCE_DIR;
 
+dist_check_SCRIPTS += tests/make_model.sh
+EXTRA_DIST += tests/golden
 EXTRA_DIST += tests/run tests/lsan.supp

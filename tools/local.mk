@@ -4,4 +4,4 @@
 # octant_SOURCES += tools/NAME.c tools/NAME.h
 # The program itself (`bin_PROGRAMS += octant`) is listed with the file that has main.
 
-EXTRA_DIST += tools/build tools/check tools/common.sh tools/quickstart tools/setup tools/starpu.sh
+EXTRA_DIST += tools/build tools/check tools/common.sh tools/make_model tools/quickstart tools/setup tools/starpu.sh
