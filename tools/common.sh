@@ -36,7 +36,8 @@ progress() {
 }
 
 # run_logged LABEL LOG PATTERN UNIT COMMAND…: runs COMMAND with its output appended to LOG and progress said
-# meanwhile; gives its status. The command runs in the foreground, so that Ctrl-C reaches it.
+# meanwhile; gives its status; a failure shows the log's last $tail_lines (30) lines. The command runs in the
+# foreground, so that Ctrl-C reaches it.
 run_logged() {
 	local label=$1 log=$2 pattern=$3 unit=$4 ticker status start=$SECONDS
 	shift 4
@@ -49,8 +50,8 @@ run_logged() {
 	if [ "$status" = 0 ]; then
 		say "$label: done in $((SECONDS - start)) s"
 	else
-		say "$label: failed after $((SECONDS - start)) s; the end of $log:"
-		tail -n 30 "$log" >&2
+		say "$label: failed after $((SECONDS - start)) s; see $log"
+		tail -n "${tail_lines:-30}" "$log" >&2
 	fi
 	return "$status"
 }
