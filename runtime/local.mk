@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # libruntime.a: what knows no model. One line a module, headers too, in alphabetical order.
+libruntime_a_SOURCES += runtime/checkpoint.c runtime/checkpoint.h
+libruntime_a_SOURCES += runtime/checkpoint_names.c runtime/checkpoint_names.h
 libruntime_a_SOURCES += runtime/dtype.c runtime/dtype.h
 libruntime_a_SOURCES += runtime/error.c runtime/error.h
 libruntime_a_SOURCES += runtime/form.c runtime/form.h
@@ -8,3 +10,5 @@ libruntime_a_SOURCES += runtime/json_file.c runtime/json_file.h
 libruntime_a_SOURCES += runtime/mesh.c runtime/mesh.h
 libruntime_a_SOURCES += runtime/model.c runtime/model.h
 libruntime_a_SOURCES += runtime/model_config.c runtime/model_config.h
+libruntime_a_SOURCES += runtime/safetensors.c runtime/safetensors.h
+libruntime_a_SOURCES += runtime/tensor_view.c runtime/tensor_view.h
