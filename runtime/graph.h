@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "runtime/error.h"
 #include "runtime/form.h"
 #include "runtime/mesh.h"
@@ -47,7 +48,7 @@ struct graph_device {
 	double flops_efficiency; /* share of the peak that kernels reach */
 	double bandwidth;    /* bytes/s of its memory, peak */
 	double bandwidth_efficiency;
-	double memory;       /* bytes */
+	double memory;       /* bytes; 0 on a host: not limited one by one, the host's memory is what there is */
 	double launch_s;     /* fixed cost of one task */
 };
 
@@ -61,7 +62,7 @@ struct graph_machine {
 	char name[GRAPH_TEXT];
 	bool given;      /* false: no `machine`; this host's logical devices */
 	bool host;       /* devices are logical ones on this host's CPUs, bound by its memory together */
-	int devices;
+	int devices;     /* once resolved never 0 */
 	struct graph_device device[MESH_MAX_DEVICES];
 	int links;
 	struct graph_link link[GRAPH_MAX_LINKS];
@@ -86,7 +87,8 @@ struct graph_schedule {
 
 struct graph_limits {
 	int sequences;           /* that run at the same time */
-	int tokens_per_sequence; /* prompt and new tokens */
+	int tokens_per_sequence; /* prompt and new tokens; graph_resolve lowers it to the model's max_positions */
+	int tokens_described;    /* as described */
 };
 
 struct graph_kv {
@@ -114,12 +116,14 @@ struct graph_workload {
 struct graph {
 	char name[GRAPH_TEXT];
 	char path[1024]; /* "" for a built-in default */
-	struct model model;
+	struct model model; /* the card, until graph_resolve puts a checkpoint's in its place */
 	bool has_card;
+	struct model card; /* as described, where there is one */
 	struct graph_place model_place;
 
 	struct graph_machine machine;
-	int tensor, experts, stages, expert_tensor; /* as given; expert_tensor 0: not given */
+	int tensor, experts, stages, expert_tensor; /* as given, else 1; expert_tensor 0: not given */
+	bool tensor_given, experts_given;
 	int layer_counts[MESH_MAX_STAGES], layer_counts_count; /* mesh.layers */
 	int placements;
 	struct graph_placement {
@@ -165,14 +169,22 @@ int graph_read(const char *name, const struct graph_kinds *kinds, const struct g
 int graph_default(const struct model *model, int cores, const struct graph_kinds *kinds,
 	const struct graph_override *overrides, int override_count, struct graph **graph, struct error *error);
 
-/* Places parts and checks chains, for the card or for `model` (a checkpoint's, then copied into the graph;
- * NULL: the card). Differences between card and checkpoint are printed to stderr by the caller through
+/* Once for a graph: places parts and checks chains, for the card or for `model` (a checkpoint's, then copied
+ * into the graph; NULL: the card; it is an error when there is neither). After an error the graph is good for
+ * graph_destroy only. Differences between card and checkpoint are printed by the caller through
  * graph_card_differs. */
 int graph_resolve(struct graph *graph, const struct model *model, const struct graph_kinds *kinds,
 	struct error *error);
 
 /* The i-th difference of card and checkpoint as a line of text; 0 when there are no more. */
 int graph_card_differs(const struct graph *graph, const struct model *model, int i, char *text, size_t size);
+
+/* Writes a model as a card, `model = { … };`, that graph_read takes. */
+void graph_card_write(const struct model *model, FILE *file);
+
+/* Sets what kernels calculate in, and with it the KV's dtype where the description does not give one: for
+ * programs that choose `compute` because the description (compute_given) does not. */
+void graph_set_compute(struct graph *graph, enum dtype compute);
 
 void graph_destroy(struct graph *graph);
 

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The model card: sizes of a model written in the description, as a struct model, and compared with a
+ * checkpoint's. What a card leaves out is its family's. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include "runtime/graph_internal.h"
+
+static void integer(const struct graph_text *text, const config_setting_t *card, const char *path, int *value)
+{
+	if (graph_find(text, card, path))
+		*value = (int) graph_integer(text, card, path);
+}
+
+static void boolean(const struct graph_text *text, const config_setting_t *card, const char *path, bool *value)
+{
+	if (graph_find(text, card, path))
+		*value = graph_boolean(text, card, path);
+}
+
+static int read_dense_layers(const struct graph_text *text, const config_setting_t *card, struct model *model,
+	struct error *error)
+{
+	const config_setting_t *list = graph_find(text, card, "model.dense_layers");
+	memset(model->dense, model->experts == 0, sizeof model->dense);
+	for (int i = 0; list && i < config_setting_length(list); i++) {
+		long long layer = config_setting_get_int64_elem(list, i);
+		struct graph_place place = graph_place_of(text, list);
+		if (layer >= model->layers)
+			return graph_error(error, &place,
+				"model.dense_layers names layer %lld of a model of %d; 0 to %d would be right", layer,
+				model->layers, model->layers - 1);
+		model->dense[layer] = true;
+	}
+	return 0;
+}
+
+int graph_read_card(const struct graph_text *text, struct graph *graph, struct error *error)
+{
+	const config_setting_t *card = config_lookup(&text->config, "model");
+	if (!card)
+		return 0;
+	struct model *model = &graph->model;
+	struct graph_place place = graph_place_of(text, card);
+	char where[sizeof error->where];
+	int experts = (int) graph_integer(text, card, "model.experts"), code;
+	const char *word = graph_word(text, card, "model.family");
+	int family = word ? model_family_parse(word) : experts ? MODEL_MIXTRAL : MODEL_LLAMA;
+
+	if (model_family_has_experts(family) != (experts > 0))
+		return graph_error(error, &place, "the model's family is %s and it has %d experts; %s would be right",
+			model_family_name(family), experts,
+			experts ? "one of mixtral, olmoe, qwen2_moe, qwen3_moe" : "one of llama, qwen2, qwen3");
+	model_defaults(family, model);
+	model->experts = experts;
+	model->top_k = model->expert_hidden = model->shared_hidden = model->mlp_hidden = 0;
+	model->bos = -1;
+	model->eos_count = 0;
+	word = graph_word(text, card, "model.name");
+	snprintf(model->name, sizeof model->name, "%s", word ? word : graph->name);
+	word = graph_word(text, card, "model.dtype");
+	model->dtype = word ? (enum dtype) dtype_parse(word) : DTYPE_FP16;
+
+	integer(text, card, "model.layers", &model->layers);
+	integer(text, card, "model.hidden", &model->hidden);
+	integer(text, card, "model.heads", &model->heads);
+	model->kv_heads = model->heads;
+	integer(text, card, "model.kv_heads", &model->kv_heads);
+	model->head_dim = model->hidden / model->heads;
+	integer(text, card, "model.head_dim", &model->head_dim);
+	integer(text, card, "model.vocab", &model->vocab);
+	integer(text, card, "model.top_k", &model->top_k);
+	integer(text, card, "model.expert_hidden", &model->expert_hidden);
+	integer(text, card, "model.shared_hidden", &model->shared_hidden);
+	integer(text, card, "model.mlp_hidden", &model->mlp_hidden);
+	model->max_positions = (int) graph_integer(text, card, "model.max_positions");
+	boolean(text, card, "model.normalize_top_k", &model->normalize_top_k);
+	boolean(text, card, "model.qkv_bias", &model->qkv_bias);
+	boolean(text, card, "model.output_bias", &model->output_bias);
+	boolean(text, card, "model.mlp_bias", &model->mlp_bias);
+	boolean(text, card, "model.tied_embeddings", &model->tied_embeddings);
+	if ((word = graph_word(text, card, "model.qk_norm")))
+		model->qk_norm = *word == 'n' ? QK_NORM_NONE : *word == 'h' ? QK_NORM_HEAD : QK_NORM_ALL;
+	if (graph_find(text, card, "model.norm_epsilon"))
+		model->norm_epsilon = (float) graph_number(text, card, "model.norm_epsilon");
+	if (graph_find(text, card, "model.rope_theta"))
+		model->rope.theta = graph_number(text, card, "model.rope_theta");
+	model->clip_qkv = (float) graph_number(text, card, "model.clip_qkv");
+	model->declared_parameters = graph_number(text, card, "model.declared_parameters");
+
+	const struct { const char *key; int value; } needed[] = { { "top_k", model->top_k }, { "expert_hidden", model->expert_hidden } };
+	for (int i = 0; i < 2 && experts; i++)
+		if (!needed[i].value)
+			return graph_error(error, &place, "the model has %d experts and no `%s`; it must be given with experts",
+				experts, needed[i].key);
+	if (!graph_find(text, card, "model.head_dim") && model->hidden % model->heads)
+		return graph_error(error, &place, "hidden %d is no multiple of heads %d; head_dim must then be given",
+			model->hidden, model->heads);
+	if ((code = read_dense_layers(text, card, model, error)))
+		return code;
+	if (place.line)
+		snprintf(where, sizeof where, "%s:%u", place.file, place.line);
+	else
+		snprintf(where, sizeof where, "%s", place.file);
+	if ((code = model_validate(model, where, error)))
+		return code;
+	graph->has_card = true;
+	graph->card = *model;
+	graph->model_place = place;
+	return 0;
+}
+
+int graph_card_differs(const struct graph *graph, const struct model *model, int i, char *text, size_t size)
+{
+	const struct model *card = &graph->card;
+	if (!graph->has_card)
+		return 0;
+	const struct {
+		const char *key;
+		double card, model;
+	} numbers[] = {
+		{ "layers", card->layers, model->layers },
+		{ "hidden", card->hidden, model->hidden },
+		{ "heads", card->heads, model->heads },
+		{ "kv_heads", card->kv_heads, model->kv_heads },
+		{ "head_dim", card->head_dim, model->head_dim },
+		{ "vocab", card->vocab, model->vocab },
+		{ "experts", card->experts, model->experts },
+		{ "top_k", card->top_k, model->top_k },
+		{ "expert_hidden", card->expert_hidden, model->expert_hidden },
+		{ "shared_hidden", card->shared_hidden, model->shared_hidden },
+		{ "mlp_hidden", card->mlp_hidden, model->mlp_hidden },
+	};
+	if (card->family != model->family && i-- == 0) {
+		snprintf(text, size, "family: the card says %s, the checkpoint %s", model_family_name(card->family),
+			model_family_name(model->family));
+		return 1;
+	}
+	if (card->dtype != model->dtype && i-- == 0) {
+		snprintf(text, size, "dtype: the card says %s, the checkpoint %s", dtype_name(card->dtype),
+			dtype_name(model->dtype));
+		return 1;
+	}
+	for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++)
+		if (numbers[n].card != numbers[n].model && i-- == 0) {
+			snprintf(text, size, "%s: the card says %.0f, the checkpoint %.0f", numbers[n].key, numbers[n].card,
+				numbers[n].model);
+			return 1;
+		}
+	return 0;
+}
+
+void graph_card_write(const struct model *model, FILE *file)
+{
+	static const char *const norms[] = { "none", "head", "all" };
+	static const char *const truth[] = { "false", "true" };
+	fprintf(file, "model = {\n\tname = \"");
+	for (const char *c = model->name; *c; c++)
+		if (*c == '"' || *c == '\\')
+			fprintf(file, "\\%c", *c);
+		else if ((unsigned char) *c < 32)
+			fprintf(file, "\\x%02x", *c);
+		else
+			fputc(*c, file);
+	fprintf(file, "\";\n\tfamily = \"%s\";\n\tdtype = \"%s\";\n", model_family_name(model->family), dtype_name(model->dtype));
+	fprintf(file, "\tlayers = %d;\n\thidden = %d;\n\theads = %d;\n\tkv_heads = %d;\n\thead_dim = %d;\n\tvocab = %d;\n",
+		model->layers, model->hidden, model->heads, model->kv_heads, model->head_dim, model->vocab);
+	if (model->experts)
+		fprintf(file, "\texperts = %d;\n\ttop_k = %d;\n\texpert_hidden = %d;\n\tnormalize_top_k = %s;\n", model->experts,
+			model->top_k, model->expert_hidden, truth[model->normalize_top_k]);
+	if (model->shared_hidden)
+		fprintf(file, "\tshared_hidden = %d;\n", model->shared_hidden);
+	if (model->mlp_hidden)
+		fprintf(file, "\tmlp_hidden = %d;\n", model->mlp_hidden);
+	const char *separator = "\tdense_layers = [ ";
+	for (int l = 0; l < model->layers && model->experts; l++)
+		if (model->dense[l]) {
+			fprintf(file, "%s%d", separator, l);
+			separator = ", ";
+		}
+	if (*separator == ',')
+		fprintf(file, " ];\n");
+	fprintf(file, "\tqk_norm = \"%s\";\n\tqkv_bias = %s;\n\toutput_bias = %s;\n\tmlp_bias = %s;\n\ttied_embeddings = %s;\n",
+		norms[model->qk_norm], truth[model->qkv_bias], truth[model->output_bias], truth[model->mlp_bias],
+		truth[model->tied_embeddings]);
+	/* %e keeps the exponent by which libconfig knows a float */
+	fprintf(file, "\tnorm_epsilon = %.9e;\n\trope_theta = %.9e;\n", (double) model->norm_epsilon, model->rope.theta);
+	if (model->clip_qkv > 0)
+		fprintf(file, "\tclip_qkv = %.9e;\n", (double) model->clip_qkv);
+	fprintf(file, "\tmax_positions = %d;\n};\n", model->max_positions);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a description that says little means: the chains that it leaves out, and the whole graph of a
+ * machine for which none is named.
+ *
+ *   layer, tensor == S:  attention, all_reduce tensor, route, dispatch local, experts, combine local,
+ *                        all_reduce experts
+ *   layer, tensor <  S:  attention, reduce_scatter tensor, route, dispatch all_to_all, experts,
+ *                        combine all_to_all, all_gather tensor
+ *   dense_layer:         attention, all_reduce tensor, mlp, all_reduce experts
+ *
+ * Where tensor = S each device has all rows anyway, and picking its own experts' out of them moves least. */
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include "runtime/graph_internal.h"
+
+struct default_step {
+	const char *task;
+	enum chain_over over;
+	enum chain_how how;
+};
+
+static const struct default_step before[] = { { "embed", OVER_NONE, HOW_ANY }, { 0 } };
+static const struct default_step folded[] = {
+	{ "attention", OVER_TENSOR, HOW_ANY },
+	{ "all_reduce", OVER_TENSOR, HOW_ANY },
+	{ "route", OVER_NONE, HOW_ANY },
+	{ "dispatch", OVER_EXPERTS, HOW_LOCAL },
+	{ "experts", OVER_EXPERTS, HOW_ANY },
+	{ "combine", OVER_EXPERTS, HOW_LOCAL },
+	{ "all_reduce", OVER_EXPERTS, HOW_ANY },
+	{ 0 },
+};
+static const struct default_step grouped[] = {
+	{ "attention", OVER_TENSOR, HOW_ANY },
+	{ "reduce_scatter", OVER_TENSOR, HOW_ANY },
+	{ "route", OVER_NONE, HOW_ANY },
+	{ "dispatch", OVER_EXPERTS, HOW_ALL_TO_ALL },
+	{ "experts", OVER_EXPERTS, HOW_ANY },
+	{ "combine", OVER_EXPERTS, HOW_ALL_TO_ALL },
+	{ "all_gather", OVER_TENSOR, HOW_ANY },
+	{ 0 },
+};
+static const struct default_step dense[] = {
+	{ "attention", OVER_TENSOR, HOW_ANY },
+	{ "all_reduce", OVER_TENSOR, HOW_ANY },
+	{ "mlp", OVER_NONE, HOW_ANY },
+	{ "all_reduce", OVER_EXPERTS, HOW_ANY },
+	{ 0 },
+};
+static const struct default_step between[] = { { "send", OVER_NONE, HOW_ANY }, { 0 } };
+static const struct default_step after[] = { { "head", OVER_TENSOR, HOW_ANY }, { "sample", OVER_NONE, HOW_ANY }, { 0 } };
+
+static int fill(struct graph_chain *chain, const struct default_step *steps, const struct graph *graph,
+	const struct graph_kinds *kinds, struct error *error)
+{
+	if (chain->count)
+		return 0;
+	for (; steps->task; steps++) {
+		int index = graph_kind_find(kinds, steps->task);
+		if (index < 0)
+			return error_set(error, ERROR_RUN, NULL, "the table of kinds lacks \"%s\", of which a default chain is made",
+				steps->task);
+		struct graph_step *step = &chain->step[chain->count++];
+		*step = (struct graph_step){ .kind = &kinds->kind[index], .kind_index = index, .over = steps->over,
+			.how = steps->how };
+		snprintf(step->place.file, sizeof step->place.file, "%.255s", graph->path);
+	}
+	return 0;
+}
+
+int graph_default_chains(struct graph *graph, const struct graph_kinds *kinds, struct error *error)
+{
+	int code;
+	if ((code = fill(&graph->before, before, graph, kinds, error)) ||
+		(code = fill(&graph->layer, graph->mesh.groups == 1 ? folded : grouped, graph, kinds, error)) ||
+		(code = fill(&graph->dense_layer, dense, graph, kinds, error)) ||
+		(code = fill(&graph->between_stages, between, graph, kinds, error)))
+		return code;
+	return fill(&graph->after, after, graph, kinds, error);
+}
+
+/* The largest degree up to `most` that divides both a and b. */
+static int largest_degree(int a, int b, int most)
+{
+	for (int degree = most; degree > 1; degree--)
+		if (a % degree == 0 && b % degree == 0)
+			return degree;
+	return 1;
+}
+
+static int least_multiple(int a, int b)
+{
+	int x = a, y = b;
+	while (y) {
+		int rest = x % y;
+		x = y;
+		y = rest;
+	}
+	return a / x * b;
+}
+
+/* Degrees that nobody gave: each stage gets its share of the cores, and neither axis more than that. */
+static void choose_degrees(struct graph *graph, const struct model *model, int cores)
+{
+	int most = cores / graph->stages;
+	if (most > MESH_MAX_DEVICES / graph->stages)
+		most = MESH_MAX_DEVICES / graph->stages;
+	if (!graph->tensor_given)
+		graph->tensor = largest_degree(model->heads, model->kv_heads, most);
+	if (graph->experts_given || !model->experts)
+		return;
+	if (most < graph->tensor)
+		most = graph->tensor;
+	for (graph->experts = most; graph->experts > 1; graph->experts--)
+		if (model->experts % graph->experts == 0 && least_multiple(graph->tensor, graph->experts) <= most)
+			break;
+	if (graph->experts < 1)
+		graph->experts = 1;
+}
+
+int graph_default(const struct model *model, int cores, const struct graph_kinds *kinds,
+	const struct graph_override *overrides, int override_count, struct graph **graph, struct error *error)
+{
+	struct graph_text text;
+	struct graph *made = calloc(1, sizeof *made);
+	int code;
+	if (!made)
+		return error_memory(error, "making the default graph");
+	if ((code = graph_text_open(&text, NULL, error)))
+		goto free_graph;
+	if ((code = graph_text_override(&text, overrides, override_count, error)) || (code = graph_text_check(&text, error)) ||
+		(code = graph_from_text(&text, kinds, made, error)))
+		goto close_text;
+	graph_text_close(&text);
+	choose_degrees(made, model, cores);
+	*graph = made;
+	return 0;
+
+close_text:
+	graph_text_close(&text);
+free_graph:
+	graph_destroy(made);
+	return code;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The machine: its devices one by one, and the links between them. */
+#include <stdio.h>
+#include <string.h>
+#include "runtime/graph_internal.h"
+
+/* A logical device of this host. The figures are nominal, of one core of a present server processor: good
+ * enough to order tasks by. `octant topology` writes a file with measured ones. */
+static const struct graph_device host_device = {
+	.name = "logical device",
+	.flops = 100e9,
+	.flops_efficiency = 1,
+	.bandwidth = 15e9,
+	.bandwidth_efficiency = 1,
+	.memory = 0,
+	.launch_s = 5e-6,
+};
+
+static int read_device(const struct graph_text *text, const config_setting_t *group, bool host, struct graph_device *device,
+	struct error *error)
+{
+	static const char *const needed[] = { "flops", "bandwidth", "memory" };
+	struct graph_place place = graph_place_of(text, group);
+	const char *name = graph_word(text, group, "machine.devices[].name");
+	*device = host_device;
+	if (!host)
+		strcpy(device->name, "device");
+	if (name)
+		snprintf(device->name, sizeof device->name, "%s", name);
+	for (int i = 0; i < 3 && !host; i++)
+		if (!config_setting_get_member(group, needed[i]))
+			return graph_error(error, &place, "the machine's device has no `%s`; it must be given unless host = true",
+				needed[i]);
+	if (graph_find(text, group, "machine.devices[].flops"))
+		device->flops = graph_number(text, group, "machine.devices[].flops");
+	if (graph_find(text, group, "machine.devices[].bandwidth"))
+		device->bandwidth = graph_number(text, group, "machine.devices[].bandwidth");
+	device->flops_efficiency = graph_number(text, group, "machine.devices[].flops_efficiency");
+	device->bandwidth_efficiency = graph_number(text, group, "machine.devices[].bandwidth_efficiency");
+	device->memory = graph_number(text, group, "machine.devices[].memory");
+	device->launch_s = graph_number(text, group, "machine.devices[].launch_s");
+	if (!host && device->memory <= 0)
+		return graph_error(error, &place, "the machine's device has a memory of 0 bytes; 64e9, for example, would be right");
+	return 0;
+}
+
+static int read_devices(const struct graph_text *text, const config_setting_t *list, struct graph_machine *machine,
+	struct error *error)
+{
+	for (int i = 0; i < config_setting_length(list); i++) {
+		const config_setting_t *group = config_setting_get_elem(list, (unsigned) i);
+		struct graph_place place = graph_place_of(text, group);
+		struct graph_device device;
+		int count = (int) graph_integer(text, group, "machine.devices[].count");
+		int code = read_device(text, group, machine->host, &device, error);
+		if (code)
+			return code;
+		if (count > MESH_MAX_DEVICES - machine->devices)
+			return graph_error(error, &place, "the machine has more than %d devices; at most that many are possible",
+				MESH_MAX_DEVICES);
+		while (count--)
+			machine->device[machine->devices++] = device;
+	}
+	return 0;
+}
+
+static int read_links(const struct graph_text *text, const config_setting_t *list, struct graph_machine *machine,
+	struct error *error)
+{
+	for (int i = 0; list && i < config_setting_length(list); i++) {
+		const config_setting_t *group = config_setting_get_elem(list, (unsigned) i);
+		struct graph_place place = graph_place_of(text, group);
+		struct graph_link link = {
+			.from = (int) graph_integer(text, group, "machine.links[].from"),
+			.to = (int) graph_integer(text, group, "machine.links[].to"),
+			.bandwidth = graph_number(text, group, "machine.links[].bandwidth"),
+			.latency_s = graph_number(text, group, "machine.links[].latency_s"),
+		};
+		if (link.from == link.to || link.from >= machine->devices || link.to >= machine->devices)
+			return graph_error(error, &place, "a link from %d to %d on a machine of %d devices; two of -1 (the switch) to %d",
+				link.from, link.to, machine->devices, machine->devices - 1);
+		if (machine->links == GRAPH_MAX_LINKS)
+			return graph_error(error, &place, "the machine has more than %d links; at most that many are possible",
+				GRAPH_MAX_LINKS);
+		machine->link[machine->links++] = link;
+	}
+	return 0;
+}
+
+int graph_read_machine(const struct graph_text *text, struct graph *graph, struct error *error)
+{
+	struct graph_machine *machine = &graph->machine;
+	const config_setting_t *group = config_lookup(&text->config, "machine"), *list, *interconnect;
+	int code;
+	machine->host = !group || graph_boolean(text, group, "machine.host");
+	machine->given = group != NULL;
+	snprintf(machine->name, sizeof machine->name, "%s", machine->host ? "host" : "unnamed");
+	if (machine->host) /* numbers beyond the file's list, or without one, are devices like these */
+		for (int i = 0; i < MESH_MAX_DEVICES; i++)
+			machine->device[i] = host_device;
+	if (!group)
+		return 0;
+	if (graph_word(text, group, "machine.name"))
+		snprintf(machine->name, sizeof machine->name, "%s", graph_word(text, group, "machine.name"));
+	list = graph_find(text, group, "machine.devices");
+	if (list && (code = read_devices(text, list, machine, error)))
+		return code;
+	if (!machine->devices && !machine->host) {
+		struct graph_place place = graph_place_of(text, list ? list : group);
+		return graph_error(error, &place,
+			"the machine has no devices; devices = ( { count = 4; … } ), or host = true, would be right");
+	}
+	interconnect = graph_find(text, group, "machine.interconnect");
+	if (interconnect) {
+		const char *name = graph_word(text, interconnect, "machine.interconnect.name");
+		snprintf(machine->interconnect, sizeof machine->interconnect, "%s", name ? name : "switch");
+		for (int i = 0; i < machine->devices; i++)
+			machine->link[machine->links++] = (struct graph_link){
+				.from = i,
+				.to = -1,
+				.bandwidth = graph_number(text, interconnect, "machine.interconnect.bandwidth"),
+				.latency_s = graph_number(text, interconnect, "machine.interconnect.latency_s"),
+			};
+	}
+	return read_links(text, graph_find(text, group, "machine.links"), machine, error);
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From a description's file and overrides to struct graph: each key's value, or its default. */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "runtime/graph_internal.h"
+
+static void read_name(const struct graph_text *text, struct graph *graph)
+{
+	const char *word = graph_word(text, NULL, "graph"), *slash = strrchr(graph->path, '/');
+	if (word) {
+		snprintf(graph->name, sizeof graph->name, "%s", word);
+		return;
+	}
+	snprintf(graph->name, sizeof graph->name, "%.*s", GRAPH_TEXT - 1, *graph->path ? slash ? slash + 1 : graph->path : "default");
+	char *dot = strrchr(graph->name, '.');
+	if (dot && dot != graph->name)
+		*dot = '\0';
+}
+
+static int read_placement(const struct graph_text *text, struct graph *graph, struct error *error)
+{
+	const config_setting_t *list = config_lookup(&text->config, "mesh.place");
+	int count = list ? config_setting_length(list) : 0;
+	if (count > MESH_MAX_DEVICES) {
+		struct graph_place place = graph_place_of(text, list);
+		return graph_error(error, &place, "mesh.place has %d entries; at most %d devices are possible", count,
+			MESH_MAX_DEVICES);
+	}
+	for (int i = 0; i < count; i++) {
+		const config_setting_t *group = config_setting_get_elem(list, (unsigned) i);
+		const struct { const char *key; int degree, *value; } axes[] = {
+			{ "stage", graph->stages, &graph->placement[i].stage },
+			{ "tensor", graph->tensor, &graph->placement[i].tensor },
+			{ "experts", graph->experts, &graph->placement[i].experts },
+			{ "group", 0, &graph->placement[i].group },
+			{ "expert_slice", 0, &graph->placement[i].slice },
+		};
+		graph->placement[i].place = graph_place_of(text, group);
+		graph->placement[i].device = (int) graph_integer(text, group, "mesh.place[].device");
+		for (size_t a = 0; a < sizeof axes / sizeof *axes; a++) {
+			if (config_setting_get_member(group, axes[a].key))
+				*axes[a].value = (int) config_setting_get_int64(config_setting_get_member(group, axes[a].key));
+			else if (axes[a].degree > 1)
+				return graph_error(error, &graph->placement[i].place,
+					"mesh.place[%d] has no `%s`; with mesh.%s = %d it must be given, from 0 to %d", i, axes[a].key,
+					a ? axes[a].key : "stages", axes[a].degree, axes[a].degree - 1);
+			else
+				*axes[a].value = axes[a].degree ? 0 : -1;
+		}
+	}
+	graph->placements = count;
+	return 0;
+}
+
+static int read_mesh(const struct graph_text *text, struct graph *graph, struct error *error)
+{
+	const config_setting_t *mesh = config_lookup(&text->config, "mesh");
+	const config_setting_t *counts = config_lookup(&text->config, "mesh.layers");
+	graph->mesh_place = graph_place_of(text, mesh ? mesh : config_root_setting(&text->config));
+	graph->stages = (int) graph_integer(text, NULL, "mesh.stages");
+	graph->tensor = (int) graph_integer(text, NULL, "mesh.tensor");
+	graph->experts = (int) graph_integer(text, NULL, "mesh.experts");
+	graph->expert_tensor =
+		config_lookup(&text->config, "mesh.expert_tensor") ? (int) graph_integer(text, NULL, "mesh.expert_tensor") : 0;
+	graph->tensor_given = config_lookup(&text->config, "mesh.tensor") != NULL;
+	graph->experts_given = config_lookup(&text->config, "mesh.experts") != NULL;
+	if (counts) {
+		struct graph_place place = graph_place_of(text, counts);
+		int count = config_setting_length(counts);
+		if (count != graph->stages)
+			return graph_error(error, &place, "mesh.layers has %d counts for %d stages; one a stage would be right", count,
+				graph->stages);
+		for (int i = 0; i < count; i++)
+			graph->layer_counts[i] = (int) config_setting_get_int64_elem(counts, i);
+		graph->layer_counts_count = count;
+	}
+	return read_placement(text, graph, error);
+}
+
+static void read_schedule(const struct graph_text *text, struct graph *graph)
+{
+	struct graph_schedule *schedule = &graph->schedule;
+	const char *policy = graph_word(text, NULL, "schedule.policy");
+	const char *interleave = graph_word(text, NULL, "schedule.interleave");
+	snprintf(schedule->policy, sizeof schedule->policy, "%s", policy ? policy : "homes");
+	schedule->slots = (int) graph_integer(text, NULL, "schedule.slots");
+	schedule->ahead = (int) graph_integer(text, NULL, "schedule.ahead");
+	schedule->prefill_tokens = (int) graph_integer(text, NULL, "schedule.prefill.tokens");
+	schedule->prefill_micro_batches = (int) graph_integer(text, NULL, "schedule.prefill.micro_batches");
+	schedule->decode_micro_batches = (int) graph_integer(text, NULL, "schedule.decode.micro_batches");
+	schedule->interleave = !interleave || *interleave == 'c' ? INTERLEAVE_CHUNKED :
+		*interleave == 'm' ? INTERLEAVE_MIXED : INTERLEAVE_PREFILL_FIRST;
+}
+
+static enum dtype read_dtype(const struct graph_text *text, const char *path, enum dtype otherwise, bool *given)
+{
+	const char *word = graph_word(text, NULL, path);
+	if (given)
+		*given = word != NULL;
+	return word ? (enum dtype) dtype_parse(word) : otherwise;
+}
+
+void graph_set_compute(struct graph *graph, enum dtype compute)
+{
+	graph->compute = compute;
+	if (!graph->kv.dtype_given)
+		graph->kv.dtype = compute == DTYPE_FP32 ? DTYPE_FP32 : DTYPE_FP16;
+}
+
+static int read_requirements(const struct graph_text *text, struct graph *graph, struct error *error)
+{
+	static const char *const names[] = { "ttft_s", "tokens_per_ms_per_device", "memory_gb_per_device", "comm_over_compute" };
+	const config_setting_t *require = config_lookup(&text->config, "require"), *workload, *span;
+	for (size_t i = 0; require && i < sizeof names / sizeof *names; i++) {
+		const config_setting_t *setting = config_setting_get_member(require, names[i]);
+		if (!setting)
+			continue;
+		struct graph_requirement *requirement = &graph->requirement[graph->requirements++];
+		snprintf(requirement->name, sizeof requirement->name, "%s", names[i]);
+		requirement->limit = graph_number(text, require, names[i]);
+		requirement->place = graph_place_of(text, setting);
+	}
+	workload = config_lookup(&text->config, "require.workload");
+	graph->workload.given = workload != NULL;
+	graph->workload.sequences = graph_find(text, NULL, "require.workload.sequences")
+		? (int) graph_integer(text, NULL, "require.workload.sequences")
+		: graph->limits.sequences;
+	graph->workload.new_tokens = (int) graph_integer(text, NULL, "require.workload.new_tokens");
+	graph->workload.seed = (uint64_t) graph_integer(text, NULL, "require.workload.seed");
+	span = config_lookup(&text->config, "require.workload.prompt_tokens");
+	if (span && config_setting_is_aggregate(span)) {
+		graph->workload.prompt_min = (int) config_setting_get_int64_elem(span, 0);
+		graph->workload.prompt_max = (int) config_setting_get_int64_elem(span, 1);
+	} else {
+		graph->workload.prompt_min = graph->workload.prompt_max =
+			(int) graph_integer(text, NULL, "require.workload.prompt_tokens");
+	}
+	if (workload && graph->workload.prompt_max > graph->limits.tokens_per_sequence - graph->workload.new_tokens) {
+		struct graph_place place = graph_place_of(text, span ? span : workload);
+		return graph_error(error, &place,
+			"prompts of up to %d and %d new tokens exceed limits.tokens_per_sequence = %d; prompt + new tokens up to "
+			"the limit would be right",
+			graph->workload.prompt_max, graph->workload.new_tokens, graph->limits.tokens_per_sequence);
+	}
+	return 0;
+}
+
+int graph_from_text(const struct graph_text *text, const struct graph_kinds *kinds, struct graph *graph,
+	struct error *error)
+{
+	int code;
+	read_name(text, graph);
+	graph->limits.sequences = (int) graph_integer(text, NULL, "limits.sequences");
+	graph->limits.tokens_per_sequence = (int) graph_integer(text, NULL, "limits.tokens_per_sequence");
+	graph->limits.tokens_described = graph->limits.tokens_per_sequence;
+	read_schedule(text, graph);
+	graph->kv.page_tokens = (int) graph_integer(text, NULL, "kv.page_tokens");
+	graph->kv.pages = (long) graph_integer(text, NULL, "kv.pages");
+	graph->kv.dtype = read_dtype(text, "kv.dtype", DTYPE_FP32, &graph->kv.dtype_given);
+	graph->residual = read_dtype(text, "residual", DTYPE_FP32, NULL);
+	graph_set_compute(graph, read_dtype(text, "compute", DTYPE_FP32, &graph->compute_given));
+	if ((code = graph_read_card(text, graph, error)) || (code = graph_read_machine(text, graph, error)) ||
+		(code = read_mesh(text, graph, error)) || (code = graph_read_chains(text, kinds, graph, error)))
+		return code;
+	return read_requirements(text, graph, error);
+}
+
+int graph_read(const char *name, const struct graph_kinds *kinds, const struct graph_override *overrides,
+	int override_count, struct graph **graph, struct error *error)
+{
+	char path[PATH_MAX];
+	struct graph_text text;
+	struct graph *made = calloc(1, sizeof *made);
+	int code;
+	if (!made)
+		return error_memory(error, "reading a graph description");
+	if ((code = graph_source_find(name, path, sizeof path, error)) || (code = graph_text_open(&text, path, error)))
+		goto free_graph;
+	if (strlen(path) >= sizeof made->path) {
+		code = error_set(error, ERROR_INPUT, NULL, "the path of the graph description is too long");
+		goto close_text;
+	}
+	strcpy(made->path, path);
+	if ((code = graph_text_override(&text, overrides, override_count, error)) || (code = graph_text_check(&text, error)) ||
+		(code = graph_from_text(&text, kinds, made, error)))
+		goto close_text;
+	graph_text_close(&text);
+	*graph = made;
+	return 0;
+
+close_text:
+	graph_text_close(&text);
+free_graph:
+	graph_destroy(made);
+	return code;
+}
+
+void graph_destroy(struct graph *graph)
+{
+	free(graph);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Once the model is known: its parts get their devices, left-out chains their default, and the chains are
+ * checked. */
+#include <stdio.h>
+#include <string.h>
+#include "runtime/graph_internal.h"
+
+int graph_resolve(struct graph *graph, const struct model *model, const struct graph_kinds *kinds, struct error *error)
+{
+	int code;
+	if (!model && !graph->has_card)
+		return error_set(error, ERROR_INPUT, *graph->path ? graph->path : NULL,
+			"the description has no model card; a `model` group, or a checkpoint (--model DIR), is needed");
+	if (model)
+		graph->model = *model;
+	if ((code = graph_place_parts(graph, &graph->model, error)) || (code = graph_default_chains(graph, kinds, error)) ||
+		(code = graph_compose(graph, kinds, error)))
+		return code;
+	if (graph->limits.tokens_per_sequence > graph->model.max_positions)
+		graph->limits.tokens_per_sequence = graph->model.max_positions;
+	return 0;
+}
