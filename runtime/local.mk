@@ -26,3 +26,7 @@ libruntime_a_SOURCES += runtime/graph_shipped.c
 libruntime_a_SOURCES += runtime/graph_source.c runtime/graph_source.h
 libruntime_a_SOURCES += runtime/graph_steps.c
 libruntime_a_SOURCES += runtime/graph_text.c
+libruntime_a_SOURCES += runtime/arena.c runtime/arena.h
+libruntime_a_SOURCES += runtime/cost.c runtime/cost.h
+libruntime_a_SOURCES += runtime/engine.c runtime/engine.h
+libruntime_a_SOURCES += runtime/engine_homes.c runtime/engine_homes.h

@@ -3,3 +3,13 @@
 # libtasks.a: one file per kind of task. One line a module, headers too, in alphabetical order:
 # libtasks_a_SOURCES += tasks/NAME.c tasks/NAME.h
 libtasks_a_SOURCES += tasks/kinds.c tasks/kinds.h
+libtasks_a_SOURCES += tasks/call.c tasks/call.h
+libtasks_a_SOURCES += tasks/deployment.c tasks/deployment.h
+libtasks_a_SOURCES += tasks/lower.c
+libtasks_a_SOURCES += tasks/message.c tasks/message.h
+libtasks_a_SOURCES += tasks/run.c tasks/run.h
+libtasks_a_SOURCES += tasks/weights.c tasks/weights.h
+libtasks_a_SOURCES += tasks/work.c tasks/work.h
+libtasks_a_SOURCES += tasks/all_gather.c tasks/all_reduce.c tasks/attention.c tasks/combine.c tasks/dispatch.c
+libtasks_a_SOURCES += tasks/embed.c tasks/experts.c tasks/gather_rows.c tasks/head.c tasks/mlp.c
+libtasks_a_SOURCES += tasks/reduce_scatter.c tasks/route.c tasks/sample.c tasks/send.c

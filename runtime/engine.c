@@ -1,0 +1,574 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * StarPU as Octant uses it.
+ *
+ * Life of a call: engine_submit makes one StarPU task of it (handles, mask of workers, priority) and, where
+ * it is ordered, declares what must have ended before. A worker runs run_call, which calls the behaviour and
+ * keeps a record. call_ended, StarPU's callback, forgets the task and counts `pending` down.
+ *
+ * Locks: `mutex` guards the tasks in flight of ordered calls, the failure and the waiting submitter; it is
+ * taken once a submission of an ordered call, once at the end of one, and at the end of a micro-batch. */
+#include "runtime/engine.h"
+#include "runtime/engine_homes.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <starpu.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define RECORDS_A_BLOCK 16384
+#define MASK_WORDS ((STARPU_NMAXWORKERS + 31) / 32)
+
+struct record_block {
+	struct record_block *next;
+	size_t used;
+	struct task_record record[RECORDS_A_BLOCK];
+};
+
+struct worker { /* touched by its own thread, but for `now_running` */
+	void *workspace;
+	struct record_block *records; /* newest first */
+	struct engine_call *now_running;
+} __attribute__((aligned(64)));
+
+struct engine {
+	char policy[32];
+	bool record;
+	double start; /* µs, StarPU's clock */
+	int workers;
+	struct worker worker[STARPU_NMAXWORKERS];
+	size_t workspace_bytes;
+	uint32_t mask[MASK_WORDS]; /* the workers that serve a logical device: all of them on CPUs */
+
+	struct starpu_codelet codelet[ENGINE_MAX_TYPES];
+	struct starpu_perfmodel model[ENGINE_MAX_TYPES];
+	const struct engine_type *type[ENGINE_MAX_TYPES];
+
+	starpu_pthread_mutex_t mutex;
+	starpu_pthread_cond_t ended;
+	int failed; /* read without the mutex */
+	struct error failure;
+
+	const struct arena *guarded; /* engine_guard */
+	int guarded_count;
+
+	long submitted, finished; /* calls */
+	double watchdog_s;
+#ifndef STARPU_SIMGRID
+	pthread_t watchdog;
+	pthread_mutex_t watchdog_mutex;
+	pthread_cond_t watchdog_wake;
+	bool watching, closing;
+#endif
+};
+
+struct engine_buffer {
+	starpu_data_handle_t handle;
+};
+
+double engine_now(const struct engine *engine)
+{
+	return (starpu_timing_now() - engine->start) * 1e-6;
+}
+
+int engine_workers(const struct engine *engine)
+{
+	return engine->workers;
+}
+
+const char *engine_policy(const struct engine *engine)
+{
+	return engine->policy;
+}
+
+const char *engine_version(void)
+{
+	static char text[64];
+	int major, minor, release;
+	starpu_get_version(&major, &minor, &release);
+	snprintf(text, sizeof text, "StarPU %d.%d.%d", major, minor, release);
+	return text;
+}
+
+/* ---- running a call */
+
+static void describe_call(const struct engine_call *call, char *text, size_t size)
+{
+	int n = snprintf(text, size, "%s", call->type->name);
+	if (call->layer >= 0 && n > 0 && (size_t) n < size)
+		n += snprintf(text + n, size - (size_t) n, ", layer %d", call->layer);
+	if (n > 0 && (size_t) n < size)
+		n += snprintf(text + n, size - (size_t) n, ", device%s",
+			call->devices & (call->devices - 1) ? "s" : "");
+	for (int d = 0; d < 64 && n > 0 && (size_t) n < size; d++)
+		if (call->devices >> d & 1)
+			n += snprintf(text + n, size - (size_t) n, " %d", d);
+	if (n > 0 && (size_t) n < size)
+		snprintf(text + n, size - (size_t) n, ", micro-batch %" PRIu64, call->micro_batch);
+}
+
+static void keep_record(struct worker *worker, int index, const struct engine_call *call, double begin, double end)
+{
+	struct record_block *block = worker->records;
+	if (!block || block->used == RECORDS_A_BLOCK) {
+		/* one allocation in 16,384 calls; a trace that ends early is better than a run that fails */
+		block = malloc(sizeof *block);
+		if (!block)
+			return;
+		block->next = worker->records;
+		block->used = 0;
+		worker->records = block;
+	}
+	block->record[block->used++] = (struct task_record){
+		.kind = (uint32_t) call->type->kind,
+		.collective = call->type->collective,
+		.devices = call->devices,
+		.worker = (int16_t) index,
+		.layer = (int16_t) call->layer,
+		.micro_batch = (int64_t) call->micro_batch,
+		.phase = (uint8_t) call->phase,
+		.start_s = begin,
+		.end_s = end,
+	};
+}
+
+static void guard(const struct engine *engine, const struct engine_call *call, bool only_own)
+{
+	for (int i = 0; i < engine->guarded_count; i++)
+		if (!(call->devices >> engine->guarded[i].device & 1))
+			arena_protect(&engine->guarded[i], !only_own);
+}
+
+static void run_call(void *buffers[], void *arg)
+{
+	(void) buffers;
+	struct engine_call *call = arg;
+	struct engine *engine = call->engine;
+	int index = starpu_worker_get_id();
+	struct worker *worker = &engine->worker[index];
+
+	if (__atomic_load_n(&engine->failed, __ATOMIC_ACQUIRE))
+		return;
+	__atomic_store_n(&worker->now_running, call, __ATOMIC_RELAXED);
+	if (engine->guarded_count)
+		guard(engine, call, true);
+	struct error error = { 0 };
+	double begin = engine_now(engine);
+	int code = call->type->run(call, worker->workspace, &error);
+	double end = engine_now(engine);
+	if (engine->guarded_count)
+		guard(engine, call, false);
+	if (engine->record)
+		keep_record(worker, index, call, begin, end);
+	__atomic_store_n(&worker->now_running, NULL, __ATOMIC_RELAXED);
+	if (code) {
+		if (!error.code)
+			error_set(&error, code, NULL, "the task failed");
+		if (!error.where[0])
+			describe_call(call, error.where, sizeof error.where);
+		engine_fail(engine, &error);
+	}
+}
+
+/* StarPU's callback, when dependents have been told and before the task is freed. */
+static void call_ended(void *arg)
+{
+	struct engine_call *call = arg;
+	struct engine *engine = call->engine;
+	int *pending = call->pending;
+	if (call->ordered) {
+		STARPU_PTHREAD_MUTEX_LOCK(&engine->mutex);
+		struct starpu_task *task = call->task;
+		call->task = NULL;
+		starpu_task_destroy(task); /* in a callback this marks it; StarPU frees it afterwards */
+		STARPU_PTHREAD_MUTEX_UNLOCK(&engine->mutex);
+	}
+	__atomic_add_fetch(&engine->finished, 1, __ATOMIC_RELAXED);
+	/* after this line the call may be submitted again */
+	if (__atomic_sub_fetch(pending, 1, __ATOMIC_ACQ_REL) == 0) {
+		STARPU_PTHREAD_MUTEX_LOCK(&engine->mutex);
+		STARPU_PTHREAD_COND_BROADCAST(&engine->ended);
+		STARPU_PTHREAD_MUTEX_UNLOCK(&engine->mutex);
+	}
+}
+
+static double call_cost(struct starpu_task *task, struct starpu_perfmodel_arch *arch, unsigned nimpl)
+{
+	(void) arch, (void) nimpl;
+	const struct engine_call *call = task->cl_arg;
+	double microseconds = call->type->cost ? call->type->cost(call) * 1e6 : 1;
+	/* zero or NaN would end the process in simulation and mislead schedulers here */
+	return microseconds > 0.01 ? microseconds : 0.01;
+}
+
+/* ---- starting and stopping */
+
+static int choose_policy(const char *name, struct starpu_conf *conf, struct error *error)
+{
+	if (!strcmp(name, "homes")) {
+		conf->sched_policy = &engine_homes_policy;
+		return 0;
+	}
+	if (!strcmp(name, "heteroprio"))
+		return error_set(error, ERROR_INPUT, "schedule.policy", "heteroprio cannot be used: it looks only at the "
+			"head of a bucket, so that tasks bound to the workers of a device wait for ever; choose homes, "
+			"eager, prio, ws, lws, dm, dmda or dmdas");
+	for (struct starpu_sched_policy **p = starpu_sched_get_predefined_policies(); *p; p++)
+		if (!strcmp((*p)->policy_name, name)) {
+			conf->sched_policy_name = (*p)->policy_name;
+			return 0;
+		}
+	return error_set(error, ERROR_INPUT, "schedule.policy", "StarPU has no policy \"%s\"; choose homes, eager, prio, "
+		"ws, lws, dm, dmda or dmdas", name);
+}
+
+#ifndef STARPU_SIMGRID
+static void report_standstill(struct engine *engine, double seconds)
+{
+	fprintf(stderr, "octant: no task has ended for %.0f s: %ld submitted, %ld ended, %d ready\n", seconds,
+		__atomic_load_n(&engine->submitted, __ATOMIC_RELAXED),
+		__atomic_load_n(&engine->finished, __ATOMIC_RELAXED), starpu_task_nready());
+	for (int w = 0; w < engine->workers; w++) {
+		struct engine_call *call = __atomic_load_n(&engine->worker[w].now_running, __ATOMIC_RELAXED);
+		char text[512] = "nothing";
+		if (call)
+			describe_call(call, text, sizeof text);
+		fprintf(stderr, "octant: worker %d runs %s\n", w, text);
+	}
+}
+
+static void *watch(void *arg)
+{
+	struct engine *engine = arg;
+	long before = -1;
+	double since = engine_now(engine);
+	pthread_mutex_lock(&engine->watchdog_mutex);
+	while (!engine->closing) {
+		struct timespec until;
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += 1;
+		pthread_cond_timedwait(&engine->watchdog_wake, &engine->watchdog_mutex, &until);
+		long finished = __atomic_load_n(&engine->finished, __ATOMIC_RELAXED);
+		double now = engine_now(engine);
+		if (finished != before || finished == __atomic_load_n(&engine->submitted, __ATOMIC_RELAXED)) {
+			before = finished;
+			since = now;
+		} else if (now - since > engine->watchdog_s) {
+			report_standstill(engine, now - since);
+			since = now;
+		}
+	}
+	pthread_mutex_unlock(&engine->watchdog_mutex);
+	return NULL;
+}
+#endif
+
+int engine_start(const struct engine_options *options, struct engine **out, struct error *error)
+{
+	struct engine *engine = NULL;
+	if (posix_memalign((void **) &engine, 64, sizeof *engine))
+		return error_memory(error, "starting the engine");
+	memset(engine, 0, sizeof *engine);
+	engine->record = options->record;
+	engine->watchdog_s = options->watchdog_s;
+	STARPU_PTHREAD_MUTEX_INIT(&engine->mutex, NULL);
+	STARPU_PTHREAD_COND_INIT(&engine->ended, NULL);
+
+	/* A user's own STARPU_* settings win. Without them: no trace files in /tmp and no chatter. */
+	setenv("STARPU_FXT_TRACE", "0", 0);
+	setenv("STARPU_SILENT", "1", 0);
+
+	struct starpu_conf conf;
+	starpu_conf_init(&conf);
+	conf.ncpus = options->workers > 0 ? options->workers : -1;
+	conf.ncuda = 0;
+	conf.nopencl = 0;
+	conf.catch_signals = 0; /* Ctrl-C is the program's: it drains */
+	conf.calibrate = 0;
+	conf.bus_calibrate = 0;
+	const char *policy = options->policy ? options->policy : "homes";
+	int code = choose_policy(policy, &conf, error);
+	if (code)
+		goto fail;
+	snprintf(engine->policy, sizeof engine->policy, "%s", policy);
+	code = starpu_init(&conf);
+	if (code) {
+		code = error_set(error, ERROR_RUN, NULL, "StarPU did not start: %s", strerror(-code));
+		goto fail;
+	}
+	engine->start = starpu_timing_now();
+	engine->workers = (int) starpu_cpu_worker_get_count();
+	if (engine->workers < 1) {
+		starpu_shutdown();
+		code = error_set(error, ERROR_RUN, NULL, "StarPU has no CPU worker; is STARPU_NCPU set to 0?");
+		goto fail;
+	}
+	for (unsigned w = 0; w < starpu_worker_get_count(); w++)
+		if (starpu_worker_get_type((int) w) == STARPU_CPU_WORKER)
+			engine->mask[w / 32] |= (uint32_t) 1 << w % 32;
+#ifndef STARPU_SIMGRID
+	pthread_mutex_init(&engine->watchdog_mutex, NULL);
+	pthread_cond_init(&engine->watchdog_wake, NULL);
+	if (engine->watchdog_s > 0)
+		engine->watching = !pthread_create(&engine->watchdog, NULL, watch, engine);
+#endif
+	*out = engine;
+	return 0;
+fail:
+	free(engine);
+	return code;
+}
+
+static void drop_records(struct engine *engine)
+{
+	for (int w = 0; w < engine->workers; w++)
+		while (engine->worker[w].records) {
+			struct record_block *block = engine->worker[w].records;
+			engine->worker[w].records = block->next;
+			free(block);
+		}
+}
+
+void engine_stop(struct engine *engine)
+{
+	if (!engine)
+		return;
+	starpu_task_wait_for_all();
+#ifndef STARPU_SIMGRID
+	if (engine->watching) {
+		pthread_mutex_lock(&engine->watchdog_mutex);
+		engine->closing = true;
+		pthread_cond_signal(&engine->watchdog_wake);
+		pthread_mutex_unlock(&engine->watchdog_mutex);
+		pthread_join(engine->watchdog, NULL);
+	}
+	pthread_mutex_destroy(&engine->watchdog_mutex);
+	pthread_cond_destroy(&engine->watchdog_wake);
+#endif
+	starpu_shutdown();
+	drop_records(engine);
+	for (int w = 0; w < engine->workers; w++)
+		free(engine->worker[w].workspace);
+	STARPU_PTHREAD_MUTEX_DESTROY(&engine->mutex);
+	STARPU_PTHREAD_COND_DESTROY(&engine->ended);
+	free(engine);
+}
+
+int engine_reserve(struct engine *engine, size_t bytes, struct error *error)
+{
+	if (bytes <= engine->workspace_bytes)
+		return 0;
+	for (int w = 0; w < engine->workers; w++) {
+		void *workspace = NULL;
+		if (posix_memalign(&workspace, 4096, bytes))
+			return error_memory(error, "reserving the workers' workspaces");
+		free(engine->worker[w].workspace);
+		engine->worker[w].workspace = workspace;
+	}
+	engine->workspace_bytes = bytes;
+	return 0;
+}
+
+int engine_guard(struct engine *engine, const struct arena *arenas, int count, struct error *error)
+{
+	if (arenas && engine->workers != 1)
+		return error_set(error, ERROR_INPUT, NULL, "guarding devices' memory needs one worker, here are %d; add "
+			"--workers 1", engine->workers);
+	engine->guarded = arenas;
+	engine->guarded_count = arenas ? count : 0;
+	return 0;
+}
+
+/* ---- buffers */
+
+int engine_buffer_create(struct engine *engine, void *memory, size_t bytes, bool constant, const char *name,
+	struct engine_buffer **out, struct error *error)
+{
+	(void) engine;
+	struct engine_buffer *buffer = calloc(1, sizeof *buffer);
+	if (!buffer)
+		return error_memory(error, "registering a buffer");
+	starpu_variable_data_register(&buffer->handle, STARPU_MAIN_RAM, (uintptr_t) memory, bytes ? bytes : 1);
+	if (!buffer->handle) {
+		free(buffer);
+		return error_set(error, ERROR_RUN, name, "StarPU did not register the buffer");
+	}
+	/* Readers that no writer ever follows would be kept for ever otherwise, 32 bytes each. */
+	if (constant)
+		starpu_data_set_sequential_consistency_flag(buffer->handle, 0);
+	starpu_data_set_name(buffer->handle, name);
+	*out = buffer;
+	return 0;
+}
+
+void engine_buffer_destroy(struct engine_buffer *buffer)
+{
+	if (!buffer)
+		return;
+	starpu_data_unregister(buffer->handle);
+	free(buffer);
+}
+
+/* ---- submitting and waiting */
+
+static struct starpu_codelet *codelet_of(struct engine *engine, const struct engine_type *type)
+{
+	struct starpu_codelet *codelet = &engine->codelet[type->kind];
+	if (engine->type[type->kind] == type)
+		return codelet;
+	STARPU_ASSERT(!engine->type[type->kind]);
+	starpu_codelet_init(codelet);
+	codelet->cpu_funcs[0] = run_call;
+	codelet->nbuffers = STARPU_VARIABLE_NBUFFERS;
+	codelet->name = type->name;
+	codelet->model = &engine->model[type->kind];
+	engine->model[type->kind] = (struct starpu_perfmodel){
+		.type = STARPU_PER_ARCH, .symbol = type->name, .arch_cost_function = call_cost };
+	engine->type[type->kind] = type;
+	return codelet;
+}
+
+static enum starpu_data_access_mode mode_of(uint8_t mode)
+{
+	return mode == ENGINE_READ ? STARPU_R : mode == ENGINE_WRITE ? STARPU_W : STARPU_RW;
+}
+
+static int set_buffers(struct starpu_task *task, const struct engine_call *call, struct error *error)
+{
+	task->nbuffers = call->buffers;
+	if (call->buffers > STARPU_NMAXBUFS) { /* StarPU frees both with the task */
+		task->dyn_handles = calloc((size_t) call->buffers, sizeof *task->dyn_handles);
+		task->dyn_modes = calloc((size_t) call->buffers, sizeof *task->dyn_modes);
+		if (!task->dyn_handles || !task->dyn_modes)
+			return error_memory(error, "submitting a task");
+	}
+	for (int i = 0; i < call->buffers; i++) {
+		STARPU_TASK_SET_HANDLE(task, call->buffer[i]->handle, i);
+		STARPU_TASK_SET_MODE(task, mode_of(call->mode[i]), i);
+	}
+	return 0;
+}
+
+/* Under the mutex, so that what is named is in flight and not freed meanwhile. */
+static void declare_after(struct starpu_task *task, struct engine_call *const *after, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (after[i]->task)
+			starpu_task_declare_deps_array(task, 1, &after[i]->task);
+}
+
+int engine_submit(struct engine *engine, struct engine_call *call, struct engine_call *const *after, int after_count,
+	struct error *error)
+{
+	struct starpu_task *task = starpu_task_create();
+	if (!task)
+		return error_memory(error, "submitting a task");
+	int code = set_buffers(task, call, error);
+	if (code) {
+		starpu_task_destroy(task);
+		return code;
+	}
+	call->engine = engine;
+	task->cl = codelet_of(engine, call->type);
+	task->cl_arg = call;
+	task->priority = call->priority;
+	task->workerids = engine->mask;
+	task->workerids_len = MASK_WORDS;
+	task->callback_func = call_ended;
+	task->callback_arg = call;
+	if (call->ordered)
+		task->destroy = 0; /* else it could not be named once submitted; call_ended frees it */
+	if (call->ordered || after_count) {
+		STARPU_PTHREAD_MUTEX_LOCK(&engine->mutex);
+		declare_after(task, after, after_count);
+		if (call->ordered)
+			call->task = task;
+		STARPU_PTHREAD_MUTEX_UNLOCK(&engine->mutex);
+	}
+	__atomic_add_fetch(call->pending, 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&engine->submitted, 1, __ATOMIC_RELAXED);
+	code = starpu_task_submit(task);
+	if (code)
+		return error_set(error, ERROR_RUN, call->type->name, "StarPU refused the task: %s", strerror(-code));
+	return 0;
+}
+
+bool engine_pending(struct engine *engine, int *pending)
+{
+	(void) engine;
+	return __atomic_load_n(pending, __ATOMIC_ACQUIRE) != 0;
+}
+
+static int failure(struct engine *engine, struct error *error)
+{
+	if (!__atomic_load_n(&engine->failed, __ATOMIC_ACQUIRE))
+		return 0;
+	if (error && !error->code)
+		*error = engine->failure;
+	return engine->failure.code;
+}
+
+int engine_wait(struct engine *engine, int *pending, struct error *error)
+{
+	STARPU_PTHREAD_MUTEX_LOCK(&engine->mutex);
+	while (engine_pending(engine, pending))
+		STARPU_PTHREAD_COND_WAIT(&engine->ended, &engine->mutex);
+	STARPU_PTHREAD_MUTEX_UNLOCK(&engine->mutex);
+	return failure(engine, error);
+}
+
+int engine_wait_all(struct engine *engine, struct error *error)
+{
+	starpu_task_wait_for_all();
+	return failure(engine, error);
+}
+
+void engine_fail(struct engine *engine, const struct error *error)
+{
+	STARPU_PTHREAD_MUTEX_LOCK(&engine->mutex);
+	if (!engine->failed) {
+		engine->failure = *error;
+		__atomic_store_n(&engine->failed, 1, __ATOMIC_RELEASE);
+	}
+	STARPU_PTHREAD_MUTEX_UNLOCK(&engine->mutex);
+}
+
+void engine_reset(struct engine *engine)
+{
+	STARPU_PTHREAD_MUTEX_LOCK(&engine->mutex);
+	engine->failed = 0;
+	engine->failure = (struct error){ 0 };
+	STARPU_PTHREAD_MUTEX_UNLOCK(&engine->mutex);
+}
+
+/* ---- records */
+
+static int by_start(const void *a, const void *b)
+{
+	double x = ((const struct task_record *) a)->start_s, y = ((const struct task_record *) b)->start_s;
+	return (x > y) - (x < y);
+}
+
+int engine_take_records(struct engine *engine, struct task_record **records, size_t *count, struct error *error)
+{
+	size_t n = 0;
+	for (int w = 0; w < engine->workers; w++)
+		for (struct record_block *block = engine->worker[w].records; block; block = block->next)
+			n += block->used;
+	struct task_record *all = malloc((n ? n : 1) * sizeof *all);
+	if (!all)
+		return error_memory(error, "collecting the task records");
+	size_t at = 0;
+	for (int w = 0; w < engine->workers; w++)
+		for (struct record_block *block = engine->worker[w].records; block; block = block->next) {
+			memcpy(all + at, block->record, block->used * sizeof *all);
+			at += block->used;
+		}
+	drop_records(engine);
+	qsort(all, n, sizeof *all, by_start);
+	*records = all;
+	*count = n;
+	return 0;
+}

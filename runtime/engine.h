@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * StarPU as Octant uses it: one call of an actor's behaviour is one task, buffers' handles are the mailbox,
+ * a device is a mask of workers, and a failing behaviour ends the run with one error.
+ *
+ * A call is made once, when a deployment is built, and submitted again for every micro-batch that its slot
+ * carries; nothing of Octant's is allocated on the way. StarPU orders calls by the buffers they read and
+ * write, in the order of submission. What data cannot say (attention over the same sequence in two
+ * micro-batches) is said by engine_submit's `after`.
+ *
+ * Threads: engine_start, engine_stop, buffers and engine_submit belong to one thread (the submitter);
+ * behaviours run on StarPU's workers. */
+#ifndef OCTANT_ENGINE_H
+#define OCTANT_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "runtime/arena.h"
+#include "runtime/error.h"
+#include "runtime/record.h"
+
+struct engine;
+struct engine_call;
+
+#define ENGINE_MAX_TYPES 32
+#define ENGINE_NAME 24
+
+struct engine_type { /* a kind of behaviour */
+	char name[ENGINE_NAME]; /* what traces and errors call it */
+	int kind;         /* index in traces and metrics, < ENGINE_MAX_TYPES */
+	bool collective;  /* moves data between devices */
+	/* Computes on the CPU. `workspace` is the worker's scratch (engine_reserve). Errors: fills `error` with what
+	 * is wrong and returns its code; the engine adds the actor and the micro-batch. */
+	int (*run)(struct engine_call *call, void *workspace, struct error *error);
+	/* Seconds it is expected to take, for schedulers that predict; > 0. */
+	double (*cost)(const struct engine_call *call);
+};
+
+enum engine_mode { ENGINE_READ = 1, ENGINE_WRITE = 2, ENGINE_READ_WRITE = 3 };
+
+struct engine_buffer; /* a block of a device's memory that StarPU knows by a handle */
+
+struct starpu_task;
+
+struct engine_call {
+	const struct engine_type *type;
+	int buffers;
+	struct engine_buffer **buffer; /* [buffers] */
+	uint8_t *mode;                 /* [buffers] engine_mode */
+	uint64_t devices;              /* bit mask: where it runs; a collective's members */
+	int layer;                     /* −1: none */
+	int priority;
+	bool ordered;                  /* may be named in another call's `after` */
+
+	/* of the present submission */
+	uint64_t micro_batch;
+	int phase; /* enum phase */
+	int *pending; /* counted down when the call has ended; at 0 engine_wait wakes */
+	struct starpu_task *task; /* the task in flight, where `ordered`; under the engine's mutex */
+	struct engine *engine;
+};
+
+struct engine_options {
+	const char *policy; /* "homes", or one of StarPU's */
+	int workers;        /* CPU workers; 0: one a core that this process may use */
+	bool record;        /* keep a task_record of every call */
+	double watchdog_s;  /* report when nothing has ended for so long although calls are pending; 0: never */
+};
+
+/* Starts StarPU. One engine at a time. Errors: a policy that does not exist or is refused (heteroprio, with
+ * the reason), no worker. */
+int engine_start(const struct engine_options *options, struct engine **engine, struct error *error);
+void engine_stop(struct engine *engine);
+
+int engine_workers(const struct engine *engine);
+const char *engine_policy(const struct engine *engine);
+/* "StarPU 1.4.10, …": for --version. */
+const char *engine_version(void);
+
+/* The workers' scratch becomes at least `bytes` each. Only while no call is in flight. */
+int engine_reserve(struct engine *engine, size_t bytes, struct error *error);
+
+/* Debugging: while a call runs, only the arenas of its own devices can be touched. Needs one worker; refused
+ * otherwise. NULL ends it. */
+int engine_guard(struct engine *engine, const struct arena *arenas, int count, struct error *error);
+
+/* `constant`: written by no submitted call (weights), or ordered by other means (KV pools): no implicit
+ * dependencies. `name` must be unique enough for a reader of traces. */
+int engine_buffer_create(struct engine *engine, void *memory, size_t bytes, bool constant, const char *name,
+	struct engine_buffer **buffer, struct error *error);
+/* Waits for the calls that use it. NULL is accepted. */
+void engine_buffer_destroy(struct engine_buffer *buffer);
+
+/* Submits the call: it starts when the calls submitted before that wrote its buffers have ended, and those in
+ * `after` (ordered ones; those that are not in flight are passed over). After a failure nothing runs any more:
+ * calls end at once and the run drains. */
+int engine_submit(struct engine *engine, struct engine_call *call, struct engine_call *const *after, int after_count,
+	struct error *error);
+
+/* Waits until *pending is 0. Returns the first failed behaviour's error, if any. */
+int engine_wait(struct engine *engine, int *pending, struct error *error);
+bool engine_pending(struct engine *engine, int *pending);
+int engine_wait_all(struct engine *engine, struct error *error);
+
+/* Marks the run as failed (the first one counts), as a behaviour's error does. Any thread. */
+void engine_fail(struct engine *engine, const struct error *error);
+/* Forgets a failure, once everything has drained. */
+void engine_reset(struct engine *engine);
+
+/* Seconds since the engine started, the clock of records. */
+double engine_now(const struct engine *engine);
+
+/* All records so far, ordered by start; freed by the caller. Only while nothing is in flight. Clears them. */
+int engine_take_records(struct engine *engine, struct task_record **records, size_t *count, struct error *error);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * all_reduce: residual + partial sums, in rank order, on every rank. Over tensor: the addends of a group's
+ * ranks; over the stage: those of all its devices, for every group's rows; between qkv and attend: the sums of
+ * squares that q and k norms over all heads need. One task for all members. */
+#include "tasks/call.h"
+
+static struct work all_reduce_work(const struct call *c)
+{
+	const struct micro_batch *b = call_batch(c);
+	double rows = c->group < 0 ? b->rows : b->group_row[c->group + 1] - b->group_row[c->group];
+	double row = c->takes == FORM_QKV ? 8.0 : 4.0 * c->deployment->model->hidden;
+	struct work work = work_rows(rows, row * (2 * c->members + 1));
+	if (c->members > 1) { /* a ring: each member sends 2·(n−1)/n of the message in 2·(n−1) steps */
+		work.link_bytes = rows * row * 2 * (c->members - 1) / c->members;
+		work.link_steps = 2 * (c->members - 1);
+	}
+	return work;
+}
+
+static void sum_squares(const struct call *c)
+{
+	struct range rows = call_group_rows(c, c->group);
+	for (int i = 0; i < 2 * (rows.end - rows.first); i++) {
+		float sum = 0;
+		for (int m = 0; m < c->members; m++)
+			sum += call_message(c, m)->squares[i];
+		for (int m = 0; m < c->members; m++)
+			call_message(c, m)->squares[i] = sum;
+	}
+}
+
+/* The rows of one group: its tensor ranks' x get them; `parts` devices hold the addends. */
+static void join_group(const struct call *c, int group)
+{
+	const struct deployment *d = c->deployment;
+	int hidden = d->model->hidden, tensor = d->mesh->tensor;
+	struct range rows = call_group_rows(c, group);
+	float *x[MESH_MAX_DEVICES];
+	const float *part[MESH_MAX_DEVICES];
+	int first = c->group < 0 ? group * tensor : 0; /* the group's ranks among the members */
+	for (int t = 0; t < tensor; t++)
+		x[t] = call_message(c, first + t)->x;
+	for (int m = 0; m < c->members; m++)
+		part[m] = rows_at(call_message(c, m)->partial, c->takes == FORM_PARTIAL_STAGE ? rows.first : 0, hidden);
+	join_rows_cpu(x, tensor, part, c->members, rows.end - rows.first, hidden);
+}
+
+static int all_reduce_run(struct engine_call *call, void *workspace, struct error *error)
+{
+	(void) workspace, (void) error;
+	const struct call *c = call_of(call);
+	if (c->takes == FORM_QKV)
+		sum_squares(c);
+	else if (c->group >= 0)
+		join_group(c, c->group);
+	else
+		for (int g = 0; g < c->deployment->mesh->groups; g++)
+			join_group(c, g);
+	return 0;
+}
+
+static const struct call_type all_reduce_type = {
+	.engine = { .name = "all_reduce", .kind = TASK_ALL_REDUCE, .collective = true, .run = all_reduce_run,
+		.cost = call_cost },
+	.work = all_reduce_work,
+};
+
+void all_reduce_insert(struct lowering *l, const struct graph_step *step, int stage, int layer)
+{
+	const struct mesh *mesh = l->deployment->mesh;
+	bool whole = step->takes == FORM_PARTIAL_STAGE;
+	int members = whole ? mesh->per_stage : mesh->tensor;
+	for (int g = 0; g < (whole ? 1 : mesh->groups); g++) {
+		int first = stage * mesh->per_stage + g * mesh->tensor;
+		call_add(l, &all_reduce_type, stage, layer, first, members, whole ? -1 : g, step->takes);
+		for (int m = 0; m < members; m++) {
+			struct engine_buffer **buffer = l->slot->message[first + m].buffer;
+			if (step->takes == FORM_QKV) {
+				call_uses(l, buffer[MESSAGE_QKV], ENGINE_READ_WRITE);
+			} else {
+				call_uses(l, buffer[MESSAGE_X], ENGINE_READ_WRITE);
+				call_uses(l, buffer[MESSAGE_PARTIAL], ENGINE_READ);
+			}
+		}
+	}
+}

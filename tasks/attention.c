@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * attention: one tensor shard's heads over a group's rows, in one task, or as its halves qkv and attend where
+ * q and k norms span all heads. Writes the rows' keys and values into pages of their own sequences; the pool is
+ * read-only to StarPU, and two chunks of one sequence are ordered by an explicit dependency (deployment.c). */
+#include "tasks/call.h"
+
+static struct work attention_work(const struct call *c)
+{
+	const struct micro_batch *b = call_batch(c);
+	const struct attention_weights *w = &c->layer->attention;
+	double rows = 0, keys = 0, tokens = 0;
+	for (int i = b->group_segment[c->group]; i < b->group_segment[c->group + 1]; i++) {
+		const struct segment *s = &b->segment[i];
+		rows += s->rows;
+		keys += (double) s->rows * s->position + 0.5 * s->rows * (s->rows + 1.0);
+		tokens += s->position;
+	}
+	struct attention_shape shape = {
+		w->hidden, w->heads, w->kv_heads, w->head_dim, w->compute, c->deployment->graph->kv.dtype };
+	return work_attention(&shape, rows, keys, tokens);
+}
+
+static struct attention_args arguments(const struct call *c, void *workspace)
+{
+	const struct micro_batch *b = call_batch(c);
+	const struct message *message = call_message(c, 0);
+	struct range rows = call_own_rows(c, 0);
+	int first = b->group_segment[c->group];
+	return (struct attention_args){
+		.weights = &c->layer->attention,
+		.kv = { c->layer->kv_pool, c->deployment->graph->kv.dtype, c->deployment->graph->kv.page_tokens },
+		.rows = rows.end - rows.first,
+		.row_base = rows.first,
+		.segments = b->group_segment[c->group + 1] - first,
+		.segment = b->segment + first,
+		.position = b->position + rows.first,
+		.x = message->x,
+		.partial = message->partial,
+		.qkv = message->qkv,
+		.squares = message->squares,
+		.workspace = workspace,
+	};
+}
+
+static int attention_run(struct engine_call *call, void *workspace, struct error *error)
+{
+	(void) error;
+	struct attention_args a = arguments(call_of(call), workspace);
+	attention_cpu(&a);
+	return 0;
+}
+
+static int qkv_run(struct engine_call *call, void *workspace, struct error *error)
+{
+	(void) error;
+	struct attention_args a = arguments(call_of(call), workspace);
+	qkv_cpu(&a);
+	/* A KV head that several ranks hold counts once in the sum over ranks. */
+	const struct call *c = call_of(call);
+	int copies = c->deployment->mesh->tensor / c->deployment->model->kv_heads;
+	if (a.squares && copies > 1 && call_device(c, 0)->part->tensor % copies)
+		for (int i = 0; i < a.rows; i++)
+			a.squares[2 * i + 1] = 0;
+	return 0;
+}
+
+static int attend_run(struct engine_call *call, void *workspace, struct error *error)
+{
+	(void) error;
+	struct attention_args a = arguments(call_of(call), workspace);
+	attend_cpu(&a);
+	return 0;
+}
+
+static const struct call_type attention_type = {
+	.engine = { .name = "attention", .kind = TASK_ATTENTION, .run = attention_run, .cost = call_cost },
+	.work = attention_work,
+	.wanted = call_wanted_rows,
+	.appends = true,
+};
+
+static const struct call_type qkv_type = {
+	.engine = { .name = "qkv", .kind = TASK_QKV, .run = qkv_run, .cost = call_cost },
+	.work = attention_work,
+	.wanted = call_wanted_rows,
+};
+
+static const struct call_type attend_type = {
+	.engine = { .name = "attend", .kind = TASK_ATTEND, .run = attend_run, .cost = call_cost },
+	.work = attention_work,
+	.wanted = call_wanted_rows,
+	.appends = true,
+};
+
+void attention_insert(struct lowering *l, const struct graph_step *step, int stage, int layer)
+{
+	call_add_each(l, &attention_type, stage, layer, step->takes, MESSAGE_X, MESSAGE_PARTIAL);
+}
+
+void qkv_insert(struct lowering *l, const struct graph_step *step, int stage, int layer)
+{
+	call_add_each(l, &qkv_type, stage, layer, step->takes, MESSAGE_X, MESSAGE_QKV);
+}
+
+void attend_insert(struct lowering *l, const struct graph_step *step, int stage, int layer)
+{
+	call_add_each(l, &attend_type, stage, layer, step->takes, MESSAGE_QKV, MESSAGE_PARTIAL);
+}

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Building a deployment, loading its weights as tasks, and submitting micro-batches.
+ *
+ * Order between micro-batches: their messages lie in different slots, so StarPU sees no conflict. What remains
+ * is said by explicit dependencies. A micro-batch names the earlier ones that hold chunks of its sequences
+ * (`after`: the same attention call there comes first) and those that sample the tokens it embeds
+ * (`sampled_after`: their sample calls come first). All slots have the same program, so that a call is named by
+ * its index. */
+#include "tasks/deployment.h"
+#include "tasks/call.h"
+#include "tasks/message.h"
+#include "tasks/weights.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- shapes: what is the same for measuring and for building */
+
+static bool sends_rows(const struct graph *graph)
+{
+	for (int i = 0; i < graph->layer.count; i++)
+		if (graph->layer.step[i].kind_index == TASK_DISPATCH)
+			return graph->layer.step[i].how == HOW_ALL_TO_ALL;
+	return false;
+}
+
+static int check_supported(const struct graph *graph, enum dtype compute, struct error *error)
+{
+	if (compute == DTYPE_FP16)
+		return error_set(error, ERROR_INPUT, graph->path, "compute = \"fp16\" needs a GPU; use \"bf16\" or \"fp32\" on "
+			"CPUs");
+	if (graph->residual != DTYPE_FP32)
+		return error_set(error, ERROR_INPUT, graph->path, "residual = \"%s\" needs a GPU; use \"fp32\" on CPUs",
+			dtype_name(graph->residual));
+	return 0;
+}
+
+static int prepare(struct deployment *d, const struct graph *graph, enum dtype compute,
+	const struct deployment_sizes *sizes, struct error *error)
+{
+	int code = check_supported(graph, compute, error);
+	if (code)
+		return code;
+	*d = (struct deployment){
+		.graph = graph,
+		.model = &graph->model,
+		.mesh = &graph->mesh,
+		.sizes = *sizes,
+		.compute = compute,
+		.all_to_all = sends_rows(graph),
+		.stride = gemm_stride(graph->model.hidden, compute),
+	};
+	d->row_bytes = d->stride * dtype_bytes(compute);
+	d->device = calloc((size_t) d->mesh->devices, sizeof *d->device);
+	if (!d->device)
+		return error_memory(error, "placing the parts");
+	for (int i = 0; i < d->mesh->devices; i++) {
+		struct device_part *device = &d->device[i];
+		device->part = &d->mesh->part[i];
+		device->first_layer = d->mesh->first_layer[device->part->stage];
+		device->layers = d->mesh->first_layer[device->part->stage + 1] - device->first_layer;
+		device->layer = calloc((size_t) device->layers + 1, sizeof *device->layer);
+		if (!device->layer)
+			return error_memory(error, "placing the parts");
+		for (int l = 0; l < device->layers; l++) {
+			struct layer_part *layer = &device->layer[l];
+			layer->layer = device->first_layer + l;
+			layer->dense = !d->model->experts || d->model->dense[layer->layer];
+		}
+	}
+	return 0;
+}
+
+/* Weights, then KV pools, then slots. `messages` [slots] is where the slots' buffers are noted, or NULL. */
+static struct deployment_account place_device(struct deployment *d, struct device_part *device, struct carve *carve,
+	struct message **messages)
+{
+	struct deployment_account account = { 0 };
+	for (int l = 0; l < device->layers; l++)
+		weights_place_layer(d, device, &device->layer[l], carve);
+	weights_place_ends(d, device, carve);
+	account.weights = carve->used;
+	for (int l = 0; l < device->layers; l++) {
+		struct layer_part *layer = &device->layer[l];
+		carve_align_page(carve);
+		layer->kv_pool = carve_take(carve, (size_t) d->sizes.pages, kv_page_bytes(layer->attention.kv_heads,
+			d->graph->kv.page_tokens, d->model->head_dim, d->graph->kv.dtype));
+	}
+	account.kv = carve->used - account.weights;
+	for (int s = 0; s < d->sizes.slots; s++) {
+		struct message measured = { 0 };
+		message_place(d, device, messages ? messages[s] : &measured, carve);
+	}
+	account.activations = carve->used - account.weights - account.kv;
+	account.total = carve->used;
+	return account;
+}
+
+static void free_parts(struct deployment *d)
+{
+	for (int i = 0; d->device && i < d->mesh->devices; i++) {
+		struct device_part *device = &d->device[i];
+		for (int l = 0; device->layer && l < device->layers; l++) {
+			engine_buffer_destroy(device->layer[l].weights_buffer);
+			engine_buffer_destroy(device->layer[l].kv_buffer);
+			free(device->layer[l].expert);
+		}
+		engine_buffer_destroy(device->ends_buffer);
+		free(device->layer);
+		arena_destroy(&device->arena);
+	}
+	free(d->device);
+	d->device = NULL;
+}
+
+static int too_large(const struct graph *graph, struct error *error)
+{
+	return error_set(error, ERROR_INPUT, graph->path, "a device's memory is larger than this machine can address; "
+		"lower limits, schedule.prefill.tokens or kv.pages");
+}
+
+int deployment_measure(const struct graph *graph, enum dtype compute, const struct deployment_sizes *sizes,
+	struct deployment_account *accounts, struct error *error)
+{
+	struct deployment d;
+	int code = prepare(&d, graph, compute, sizes, error);
+	for (int i = 0; !code && i < d.mesh->devices; i++) {
+		struct carve carve = { 0 };
+		accounts[i] = place_device(&d, &d.device[i], &carve, NULL);
+		if (carve.over)
+			code = too_large(graph, error);
+	}
+	free_parts(&d);
+	return code;
+}
+
+size_t deployment_page_bytes(const struct graph *graph)
+{
+	const struct mesh *mesh = &graph->mesh;
+	size_t bytes = 0;
+	for (int stage = 0; stage < mesh->stages; stage++)
+		for (int t = 0; t < mesh->tensor; t++) {
+			struct range heads = mesh_kv_heads(mesh, &graph->model, t);
+			size_t layers = (size_t) (mesh->first_layer[stage + 1] - mesh->first_layer[stage]);
+			bytes += layers * kv_page_bytes(heads.end - heads.first, graph->kv.page_tokens,
+				graph->model.head_dim, graph->kv.dtype);
+		}
+	return bytes;
+}
+
+/* ---- building */
+
+static int place_all(struct deployment *d, struct error *error)
+{
+	struct message *messages[d->sizes.slots];
+	for (int i = 0; i < d->mesh->devices; i++) {
+		struct device_part *device = &d->device[i];
+		for (int s = 0; s < d->sizes.slots; s++)
+			messages[s] = &d->slot[s].message[i];
+		struct carve measured = { 0 };
+		struct deployment_account account = place_device(d, device, &measured, NULL);
+		if (measured.over)
+			return too_large(d->graph, error);
+		int code = arena_create(&device->arena, device->part->device, account.total, -1, error);
+		if (code)
+			return code;
+		d->arenas[i] = device->arena;
+		for (int l = 0; l < device->layers; l++) {
+			struct layer_part *layer = &device->layer[l];
+			layer->expert = calloc((size_t) layer->experts + 1, sizeof *layer->expert);
+			if (!layer->expert)
+				return error_memory(error, "placing the experts");
+		}
+		struct carve carve = { device->arena.base, 0, device->arena.bytes, false };
+		place_device(d, device, &carve, messages);
+		if (carve.over)
+			return too_large(d->graph, error);
+	}
+	return 0;
+}
+
+static int register_parts(struct deployment *d, struct error *error)
+{
+	for (int i = 0; i < d->mesh->devices; i++) {
+		struct device_part *device = &d->device[i];
+		int number = device->part->device, code;
+		char name[64];
+		for (int l = 0; l < device->layers; l++) {
+			struct layer_part *layer = &device->layer[l];
+			snprintf(name, sizeof name, "weights, layer %d, device %d", layer->layer, number);
+			code = engine_buffer_create(d->engine, layer->weights_begin,
+				(size_t) (layer->weights_end - layer->weights_begin), true, name,
+				&layer->weights_buffer, error);
+			if (code)
+				return code;
+			snprintf(name, sizeof name, "kv, layer %d, device %d", layer->layer, number);
+			code = engine_buffer_create(d->engine, layer->kv_pool, ARENA_ALIGN, true, name,
+				&layer->kv_buffer, error);
+			if (code)
+				return code;
+		}
+		snprintf(name, sizeof name, "embedding and head, device %d", number);
+		code = engine_buffer_create(d->engine, device->arena.base, ARENA_ALIGN, true, name, &device->ends_buffer,
+			error);
+		if (code)
+			return code;
+		for (int s = 0; s < d->sizes.slots; s++) {
+			code = message_register(d, device, s, &d->slot[s].message[i], error);
+			if (code)
+				return code;
+		}
+	}
+	return 0;
+}
+
+/* ---- loading: one task a layer and device */
+
+struct load {
+	struct engine_call base; /* must be first */
+	const struct deployment *deployment;
+	const struct checkpoint *checkpoint;
+	const struct device_part *device;
+	const struct layer_part *layer; /* NULL: embedding and head */
+};
+
+static int load_run(struct engine_call *call, void *workspace, struct error *error)
+{
+	(void) workspace;
+	const struct load *load = (const struct load *) call;
+	if (!load->layer)
+		return weights_load_ends(load->deployment, load->device, load->checkpoint, error);
+	return weights_load_layer(load->deployment, load->device, load->layer, load->checkpoint, error);
+}
+
+static double load_cost(const struct engine_call *call)
+{
+	(void) call;
+	return 10e-3;
+}
+
+static const struct engine_type load_type = { .name = "load", .kind = CALL_LOAD, .run = load_run, .cost = load_cost };
+
+static int load_weights(struct deployment *d, const struct checkpoint *checkpoint, struct error *error)
+{
+	int count = 0, pending = 0, code = 0;
+	for (int i = 0; i < d->mesh->devices; i++)
+		count += d->device[i].layers + 1;
+	struct load *loads = calloc((size_t) count, sizeof *loads);
+	if (!loads)
+		return error_memory(error, "loading weights");
+	for (int i = 0, n = 0; i < d->mesh->devices && !code; i++) {
+		const struct device_part *device = &d->device[i];
+		for (int l = 0; l <= device->layers && !code; l++, n++) {
+			loads[n] = (struct load){
+				.base = { .type = &load_type, .layer = l < device->layers ? device->layer[l].layer : -1,
+					.devices = (uint64_t) 1 << device->part->device, .pending = &pending },
+				.deployment = d,
+				.checkpoint = checkpoint,
+				.device = device,
+				.layer = l < device->layers ? &device->layer[l] : NULL,
+			};
+			code = engine_submit(d->engine, &loads[n].base, NULL, 0, error);
+		}
+	}
+	int failed = engine_wait(d->engine, &pending, error);
+	free(loads);
+	return code ? code : failed;
+}
+
+int deployment_create(const struct graph *graph, const struct checkpoint *checkpoint, enum dtype compute,
+	const struct deployment_sizes *sizes, struct engine *engine, struct deployment **out, struct error *error)
+{
+	struct deployment *d = calloc(1, sizeof *d);
+	if (!d)
+		return error_memory(error, "building the deployment");
+	gemm_start();
+	int code = prepare(d, graph, compute, sizes, error);
+	if (code)
+		goto fail;
+	d->engine = engine;
+	d->arenas = calloc((size_t) d->mesh->devices, sizeof *d->arenas);
+	d->slot = calloc((size_t) sizes->slots, sizeof *d->slot);
+	d->token_table = calloc((size_t) sizes->seats, sizeof *d->token_table);
+	if (!d->arenas || !d->slot || !d->token_table) {
+		code = error_memory(error, "building the deployment");
+		goto fail;
+	}
+	for (int s = 0; s < sizes->slots; s++) {
+		d->slot[s].index = s;
+		d->slot[s].message = calloc((size_t) d->mesh->devices, sizeof *d->slot[s].message);
+		if (!d->slot[s].message) {
+			code = error_memory(error, "building the slots");
+			goto fail;
+		}
+	}
+	code = rope_table_make(&d->rope, d->model, graph->limits.tokens_per_sequence, error);
+	if (!code)
+		code = place_all(d, error);
+	if (!code)
+		code = register_parts(d, error);
+	for (int i = 0; !code && i < d->mesh->devices; i++) {
+		size_t bytes = weights_workspace(d, &d->device[i]);
+		d->workspace = bytes > d->workspace ? bytes : d->workspace;
+	}
+	if (!code)
+		code = engine_reserve(engine, d->workspace, error);
+	if (!code)
+		code = load_weights(d, checkpoint, error);
+	for (int s = 0; !code && s < sizes->slots; s++)
+		code = lower_slot(d, &d->slot[s], error);
+	if (code)
+		goto fail;
+	*out = d;
+	return 0;
+fail:
+	deployment_destroy(d);
+	return code;
+}
+
+static void free_slot(struct deployment *d, struct slot *slot)
+{
+	for (int i = 0; slot->message && i < d->mesh->devices; i++)
+		message_unregister(&slot->message[i]);
+	for (int i = 0; i < slot->calls; i++) {
+		free(slot->call[i].base.buffer);
+		free(slot->call[i].base.mode);
+	}
+	free(slot->call);
+	free(slot->message);
+}
+
+void deployment_destroy(struct deployment *d)
+{
+	if (!d)
+		return;
+	if (d->engine)
+		engine_wait_all(d->engine, NULL);
+	for (int s = 0; d->slot && s < d->sizes.slots; s++)
+		free_slot(d, &d->slot[s]);
+	free_parts(d);
+	rope_table_free(&d->rope);
+	free(d->slot);
+	free(d->arenas);
+	free(d->token_table);
+	free(d);
+}
+
+/* ---- running */
+
+/* The slot that carries micro-batch `number`, or NULL when it carries another one by now. */
+static struct slot *slot_of(struct deployment *d, uint64_t number)
+{
+	struct slot *slot = &d->slot[number % (uint64_t) d->sizes.slots];
+	return slot->used && slot->micro_batch->number == number ? slot : NULL;
+}
+
+static int collect_after(struct deployment *d, const uint64_t *numbers, int count, int index,
+	struct engine_call **after)
+{
+	int n = 0;
+	for (int i = 0; i < count; i++) {
+		struct slot *slot = slot_of(d, numbers[i]);
+		if (slot && n < d->sizes.slots)
+			after[n++] = &slot->call[index].base;
+	}
+	return n;
+}
+
+/* Deeper layers first, so that micro-batches leave the pipeline; decode before prefill, so that no step of a
+ * sequence waits behind a prompt. */
+static int priority_of(const struct deployment *d, const struct call *call, enum phase phase)
+{
+	int depth = call->base.layer >= 0 ? call->base.layer + 1 : call->base.type->kind == TASK_EMBED ? 0
+										 : d->model->layers + 1;
+	if (call->base.layer < 0 && call->base.type->kind != TASK_EMBED && call->stage < d->mesh->stages - 1)
+		depth = d->mesh->first_layer[call->stage + 1]; /* between stages */
+	return depth + (phase == PHASE_PREFILL ? 0 : d->model->layers + 2);
+}
+
+int deployment_submit(struct deployment *d, struct micro_batch *b, struct error *error)
+{
+	struct slot *slot = &d->slot[b->number % (uint64_t) d->sizes.slots];
+	struct engine_call *after[d->sizes.slots];
+	slot->micro_batch = b;
+	slot->used = true;
+	for (int i = 0; i < slot->calls; i++) {
+		struct call *call = &slot->call[i];
+		const struct call_type *type = (const struct call_type *) call->base.type;
+		int n = 0;
+		if (type->wanted && !type->wanted(call))
+			continue;
+		if (type->appends)
+			n = collect_after(d, b->after, b->after_count, i, after);
+		else if (call->after >= 0)
+			n = collect_after(d, b->sampled_after, b->sampled_after_count, call->after, after);
+		call->base.micro_batch = b->number;
+		call->base.phase = b->phase;
+		call->base.priority = priority_of(d, call, b->phase);
+		int code = engine_submit(d->engine, &call->base, after, n, error);
+		if (code)
+			return code;
+	}
+	return 0;
+}
+
+int deployment_wait(struct deployment *d, uint64_t number, struct error *error)
+{
+	return engine_wait(d->engine, &d->slot[number % (uint64_t) d->sizes.slots].pending, error);
+}
