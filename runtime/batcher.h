@@ -80,7 +80,7 @@ struct sequence {
 
 struct batcher_counters {
 	int64_t micro_batches, iterations;
-	int64_t rows;               /* submitted and consumed */
+	int64_t rows;               /* of all micro-batches formed: prefill_rows + decode_rows */
 	int64_t prefill_rows, decode_rows;
 	int64_t sampled;            /* tokens kept */
 	int64_t preemptions;
@@ -88,7 +88,7 @@ struct batcher_counters {
 	int64_t wasted_rows;        /* computed for sequences that had ended */
 	int64_t finished, failed;   /* sequences */
 	int64_t running, waiting;   /* now */
-	int64_t pages_used, pages_peak; /* of all groups together */
+	int64_t pages_used, pages_peak; /* now; the sum of each pool's peak */
 };
 
 /* The largest micro-batch that can be formed: what slots are sized by. A group's rows, segments and samples

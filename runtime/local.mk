@@ -4,9 +4,12 @@
 libruntime_a_SOURCES += runtime/checkpoint.c runtime/checkpoint.h
 libruntime_a_SOURCES += runtime/checkpoint_names.c runtime/checkpoint_names.h
 libruntime_a_SOURCES += runtime/dtype.c runtime/dtype.h
+libruntime_a_SOURCES += runtime/batcher.c runtime/batcher.h runtime/batcher_internal.h runtime/batch.h
+libruntime_a_SOURCES += runtime/batcher_form.c runtime/batcher_report.c runtime/batcher_seat.c
 libruntime_a_SOURCES += runtime/error.c runtime/error.h
 libruntime_a_SOURCES += runtime/form.c runtime/form.h
 libruntime_a_SOURCES += runtime/json_file.c runtime/json_file.h
+libruntime_a_SOURCES += runtime/kv_pages.c runtime/kv_pages.h
 libruntime_a_SOURCES += runtime/mesh.c runtime/mesh.h
 libruntime_a_SOURCES += runtime/model.c runtime/model.h
 libruntime_a_SOURCES += runtime/model_config.c runtime/model_config.h

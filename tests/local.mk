@@ -10,7 +10,10 @@
 # Scripts find the program as $OCTANT and the sources as $OCTANT_SOURCE_DIR. Data files:
 #   EXTRA_DIST += tests/golden/NAME (a whole folder may be named)
 
+check_PROGRAMS += tests/test_batcher
+tests_test_batcher_SOURCES = tests/test_batcher.c tests/fake_executor.c tests/fake_executor.h
 check_PROGRAMS += tests/test_error
+check_PROGRAMS += tests/test_kv_pages
 
 tests_cppflags = -DOCTANT_TEST_DATA='"$(abs_top_srcdir)/tests"'
 AM_CPPFLAGS += $(tests_cppflags)
