@@ -14,6 +14,8 @@ check_PROGRAMS += tests/test_batcher
 tests_test_batcher_SOURCES = tests/test_batcher.c tests/fake_executor.c tests/fake_executor.h
 check_PROGRAMS += tests/test_error
 check_PROGRAMS += tests/test_kv_pages
+check_PROGRAMS += tests/test_model_config
+check_PROGRAMS += tests/test_safetensors
 
 tests_cppflags = -DOCTANT_TEST_DATA='"$(abs_top_srcdir)/tests"'
 AM_CPPFLAGS += $(tests_cppflags)
@@ -32,3 +34,4 @@ AM_TESTS_ENVIRONMENT = \
 dist_check_SCRIPTS += tests/make_model.sh
 EXTRA_DIST += tests/golden
 EXTRA_DIST += tests/run tests/lsan.supp
+EXTRA_DIST += tests/scratch.h
