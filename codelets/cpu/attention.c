@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Attention over KV pages, in blocks of 64 keys at fixed absolute positions.
+ *
+ * Rows pass through in blocks of ATTENTION_ROWS, so that q, k and v need no memory of the message; within one, the
+ * rows of a segment form tiles. For a tile, each block of keys is converted once per KV head and every query that may
+ * see it updates its running maximum, sum and output (online softmax, arXiv:1805.02867). What a query computes depends
+ * on its own position alone: the same blocks in the same order, and in the last one exactly the keys up to its own.
+ *
+ *   block:   0        1        2          keys:  |0 … 63|64 … 127|128 … p|
+ *   a query at position p takes all of 0 and 1, and of 2 the first p − 127 keys */
+#include "codelets/cpu/attention.h"
+#include "codelets/cpu/rows.h"
+
+size_t kv_page_bytes(int kv_heads, int page_tokens, int head_dim, enum dtype dtype)
+{
+	return 2 * (size_t) kv_heads * (size_t) page_tokens * (size_t) head_dim * dtype_bytes(dtype);
+}
+
+size_t attention_lay_out(const struct attention_weights *w, void *start, struct attention_space *space)
+{
+	size_t used = 0, columns = (size_t) attention_columns(w), d = (size_t) w->head_dim, heads = (size_t) w->heads;
+	size_t size = dtype_bytes(w->compute), padded = (size_t) attention_padded(w), all = heads * ATTENTION_TILE;
+	size_t widest = columns > (size_t) w->hidden ? columns : (size_t) w->hidden;
+	*space = (struct attention_space){
+		.h = workspace_take(start, &used, ATTENTION_ROWS * gemm_stride(w->hidden, w->compute) * size),
+		.qkv = workspace_take(start, &used, ATTENTION_ROWS * columns * sizeof(float)),
+		.squares = workspace_take(start, &used, ATTENTION_ROWS * 2 * sizeof(float)),
+		.context = workspace_take(start, &used,
+			ATTENTION_ROWS * gemm_stride(w->heads * w->head_dim, w->compute) * size),
+		.row = workspace_take(start, &used, widest * sizeof(float)),
+		.q = workspace_take(start, &used, all * d * sizeof(float)),
+		.o = workspace_take(start, &used, all * padded * sizeof(float)),
+		.maximum = workspace_take(start, &used, all * sizeof(float)),
+		.sum = workspace_take(start, &used, all * VECTOR_LANES * sizeof(float)),
+		.position = workspace_take(start, &used, all * sizeof(int32_t)),
+		.keys = workspace_take(start, &used, d * ATTEND_KEYS * sizeof(float)),
+		.values = workspace_take(start, &used, padded * ATTEND_KEYS * sizeof(float)),
+		.scores = workspace_take(start, &used, 4 * ATTEND_KEYS * sizeof(float)),
+	};
+	return used;
+}
+
+size_t attention_workspace(const struct attention_weights *weights)
+{
+	struct attention_space space;
+	return attention_lay_out(weights, NULL, &space);
+}
+
+void attention_append(const struct attention_weights *w, const struct kv_view *kv, const float *qkv,
+	const struct segment *segment, int position, float *scratch)
+{
+	size_t d = (size_t) w->head_dim, tokens = (size_t) kv->page_tokens, at = (size_t) position % tokens;
+	int page = segment->pages[(size_t) position / tokens], n = w->kv_heads * w->head_dim;
+	const float *k = qkv + (size_t) w->heads * d, *v = k + n;
+	vector->from_float(kv->dtype, k, n, scratch);
+	for (int head = 0; head < w->kv_heads; head++) {
+		if (kv->dtype == DTYPE_FP32) {
+			float *to = (float *) kv_keys(kv, w, page, head) + at;
+			for (size_t i = 0; i < d; i++)
+				to[i * tokens] = k[(size_t) head * d + i];
+		} else {
+			const uint16_t *from = (const uint16_t *) scratch + (size_t) head * d;
+			uint16_t *to = (uint16_t *) kv_keys(kv, w, page, head) + at;
+			for (size_t i = 0; i < d; i++)
+				to[i * tokens] = from[i];
+		}
+		vector->from_float(kv->dtype, v + (size_t) head * d, w->head_dim,
+			kv_values(kv, w, page, head) + at * d * dtype_bytes(kv->dtype));
+	}
+}
+
+/* Keys and values of one KV head at positions 64·block … , up to `last`, as FP32. */
+static void load_block(const struct attention_weights *w, const struct kv_view *kv, const struct segment *segment,
+	const struct attend_tile *tile, int head, int block, int last)
+{
+	int position = block * ATTEND_KEYS, end = position + ATTEND_KEYS <= last ? position + ATTEND_KEYS : last + 1;
+	for (int at = 0; position < end;) {
+		int first = position % kv->page_tokens, page = segment->pages[position / kv->page_tokens];
+		int count = kv->page_tokens - first < end - position ? kv->page_tokens - first : end - position;
+		vector->load_keys(tile, kv->dtype, kv_keys(kv, w, page, head), kv->page_tokens, first, count, at);
+		vector->load_values(tile, kv->dtype,
+			kv_values(kv, w, page, head) + (size_t) first * (size_t) w->head_dim * dtype_bytes(kv->dtype), count, at);
+		position += count;
+		at += count;
+	}
+}
+
+/* The tile of one KV head: its part of the workspace. */
+static struct attend_tile tile_of(const struct attention_weights *w, const struct attention_space *space, int rows,
+	int head)
+{
+	int group = w->heads / w->kv_heads, padded = attention_padded(w);
+	size_t first = (size_t) head * (size_t) group * ATTENTION_TILE;
+	return (struct attend_tile){
+		.lanes = rows * group,
+		.head_dim = w->head_dim,
+		.padded = padded,
+		.position = space->position,
+		.q = space->q + first * (size_t) w->head_dim,
+		.o = space->o + first * (size_t) padded,
+		.maximum = space->maximum + first,
+		.sum = space->sum + first * VECTOR_LANES,
+		.keys = space->keys,
+		.values = space->values,
+		.scores = space->scores,
+	};
+}
+
+static void start_tile(const struct attention_weights *w, const struct attention_space *space, const float *qkv,
+	int rows, int position)
+{
+	size_t columns = (size_t) attention_columns(w), d = (size_t) w->head_dim;
+	int group = w->heads / w->kv_heads;
+	float factor = (float) (1.4426950408889634 / sqrt((double) w->head_dim)); /* weights are powers of 2 */
+	for (int lane = 0; lane < rows * group; lane++)
+		space->position[lane] = position + lane / group;
+	for (int head = 0; head < w->kv_heads; head++) {
+		struct attend_tile tile = tile_of(w, space, rows, head);
+		float *q = space->q + (size_t) head * (size_t) group * ATTENTION_TILE * d;
+		for (size_t row = 0; row < (size_t) rows; row++, q += (size_t) group * d) {
+			const float *from = qkv + row * columns + (size_t) head * (size_t) group * d;
+			for (size_t i = 0; i < (size_t) group * d; i++)
+				q[i] = from[i] * factor;
+		}
+		memset(tile.o, 0, (size_t) tile.lanes * (size_t) tile.padded * sizeof *tile.o);
+		memset(tile.sum, 0, (size_t) tile.lanes * VECTOR_LANES * sizeof *tile.sum);
+		for (int lane = 0; lane < tile.lanes; lane++)
+			tile.maximum[lane] = -INFINITY;
+	}
+}
+
+/* o divided by the sum of weights, as rows of the output projection's input. */
+static void finish_tile(const struct attention_weights *w, const struct attention_space *space, int rows, char *context,
+	size_t stride)
+{
+	int group = w->heads / w->kv_heads, d = w->head_dim;
+	float *out = space->row;
+	for (int row = 0; row < rows; row++) {
+		for (int head = 0; head < w->heads; head++) {
+			struct attend_tile tile = tile_of(w, space, rows, head / group);
+			int lane = row * group + head % group;
+			const float *sums = tile.sum + (size_t) lane * VECTOR_LANES, *o = tile.o + (size_t) lane * (size_t) tile.padded;
+			float sum = 0;
+			for (int i = 0; i < VECTOR_LANES; i++)
+				sum += sums[i];
+			float factor = 1 / sum;
+			for (int i = 0; i < d; i++)
+				out[head * d + i] = o[i] * factor;
+		}
+		row_store(w->compute, out, w->heads * d, context + (size_t) row * stride * dtype_bytes(w->compute), stride);
+	}
+}
+
+/* A few rows of one segment. With one row the pages are read once through, all heads of a page after another; with
+ * more, a head's keys and queries stay in the cache. The order is no part of the result. */
+static void run_tile(const struct attention_weights *w, const struct kv_view *kv, const struct segment *segment,
+	const struct attention_space *space, const float *qkv, int rows, int position, char *context, size_t stride)
+{
+	int last = position + rows - 1, blocks = last / ATTEND_KEYS + 1;
+	start_tile(w, space, qkv, rows, position);
+	if (rows == 1)
+		for (int block = 0; block < blocks; block++)
+			for (int head = 0; head < w->kv_heads; head++) {
+				struct attend_tile tile = tile_of(w, space, rows, head);
+				load_block(w, kv, segment, &tile, head, block, last);
+				vector->attend(&tile, block);
+			}
+	else
+		for (int head = 0; head < w->kv_heads; head++) {
+			struct attend_tile tile = tile_of(w, space, rows, head);
+			for (int block = 0; block < blocks; block++) {
+				load_block(w, kv, segment, &tile, head, block, last);
+				vector->attend(&tile, block);
+			}
+		}
+	finish_tile(w, space, rows, context, stride);
+}
+
+/* Turns, appends and attends rows first … first + rows − 1 (own indices), which lie projected in qkv; then projects
+ * the result into a->partial. `segment` is where the search for their segments starts; returns where the next does. */
+static int attend_rows(const struct attention_args *a, const struct attention_space *space, int first, int rows,
+	float *qkv, const float *squares, int s)
+{
+	const struct attention_weights *w = a->weights;
+	size_t columns = (size_t) attention_columns(w), stride = gemm_stride(w->heads * w->head_dim, w->compute);
+	float *out = a->partial + (size_t) first * (size_t) w->hidden;
+	for (; s < a->segments; s++) {
+		const struct segment *segment = &a->segment[s];
+		int start = segment->row - a->row_base, stop = start + segment->rows, end = stop < first + rows ? stop : first + rows;
+		int row = start > first ? start : first;
+		for (int i = row; i < end; i++) {
+			float *own = qkv + (size_t) (i - first) * columns;
+			attention_turn(w, own, squares + 2 * (size_t) (i - first), segment->position + i - start);
+			attention_append(w, &a->kv, own, segment, segment->position + i - start, space->row);
+		}
+		for (; row < end; row += ATTENTION_TILE)
+			run_tile(w, &a->kv, segment, space, qkv + (size_t) (row - first) * columns,
+				end - row < ATTENTION_TILE ? end - row : ATTENTION_TILE, segment->position + row - start,
+				(char *) space->context + (size_t) (row - first) * stride * dtype_bytes(w->compute), stride);
+		if (stop > first + rows)
+			break;
+	}
+	gemm_run(&w->output, space->context, stride, rows, out, (size_t) w->hidden);
+	for (int row = 0; w->output_bias && row < rows; row++)
+		vector->add(out + (size_t) row * (size_t) w->hidden, w->output_bias, w->hidden);
+	return s;
+}
+
+void attend_cpu(const struct attention_args *a)
+{
+	struct attention_space space;
+	size_t columns = (size_t) attention_columns(a->weights);
+	attention_lay_out(a->weights, a->workspace, &space);
+	for (int row = 0, s = 0; row < a->rows; row += ATTENTION_ROWS) {
+		int rows = a->rows - row < ATTENTION_ROWS ? a->rows - row : ATTENTION_ROWS;
+		memcpy(space.qkv, a->qkv + (size_t) row * columns, (size_t) rows * columns * sizeof *space.qkv);
+		s = attend_rows(a, &space, row, rows, space.qkv, a->squares ? a->squares + 2 * (size_t) row : space.squares, s);
+	}
+}
+
+void attention_cpu(const struct attention_args *a)
+{
+	struct attention_space space;
+	attention_lay_out(a->weights, a->workspace, &space);
+	for (int row = 0, s = 0; row < a->rows; row += ATTENTION_ROWS) {
+		int rows = a->rows - row < ATTENTION_ROWS ? a->rows - row : ATTENTION_ROWS;
+		attention_project(a->weights, &space, a->x + (size_t) row * (size_t) a->weights->hidden, rows, space.qkv,
+			space.squares);
+		s = attend_rows(a, &space, row, rows, space.qkv, space.squares, s);
+	}
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The experts' SwiGLU networks over rows grouped by expert. */
+#include "codelets/codelets.h"
+#include "codelets/cpu/rows.h"
+#include "codelets/cpu/swiglu.h"
+
+void expert_pack_gate_up(void *packed, int width, int hidden, enum dtype dtype, const struct gemm_source *gate,
+	const struct gemm_source *up)
+{
+	for (int i = 0; i < width; i += SWIGLU_HALF) {
+		int n = width - i < SWIGLU_HALF ? width - i : SWIGLU_HALF;
+		struct gemm_source g = *gate, u = *up;
+		g.data = (const char *) g.data + (size_t) i * g.stride * dtype_bytes(g.dtype);
+		u.data = (const char *) u.data + (size_t) i * u.stride * dtype_bytes(u.dtype);
+		gemm_pack(packed, 2 * width, hidden, dtype, 2 * i, n, &g);
+		gemm_pack(packed, 2 * width, hidden, dtype, 2 * i + n, n, &u);
+	}
+}
+
+void expert_pack_bias(float *bias, int width, const struct gemm_source *gate, const struct gemm_source *up)
+{
+	for (int i = 0; i < width; i += SWIGLU_HALF) {
+		int n = width - i < SWIGLU_HALF ? width - i : SWIGLU_HALF;
+		vector->to_float(gate->dtype, (const char *) gate->data + (size_t) i * dtype_bytes(gate->dtype), n, bias + 2 * i);
+		vector->to_float(up->dtype, (const char *) up->data + (size_t) i * dtype_bytes(up->dtype), n, bias + 2 * i + n);
+	}
+}
+
+size_t swiglu_workspace(int width, enum dtype compute)
+{
+	size_t used = 0;
+	workspace_take(NULL, &used, SWIGLU_ROWS * gemm_stride(width, compute) * dtype_bytes(compute));
+	workspace_take(NULL, &used, (size_t) SWIGLU_ROWS * 2 * SWIGLU_HALF * sizeof(float));
+	return used;
+}
+
+/* `rows` rows of one block's product into its columns of the activation. */
+static void activate(float *product, int n, const float *bias, enum dtype compute, char *active, size_t stride,
+	int rows)
+{
+	float y[SWIGLU_HALF];
+	for (int row = 0; row < rows; row++, product += 2 * SWIGLU_HALF) {
+		if (bias)
+			vector->add(product, bias, 2 * n);
+		vector->swiglu(product, product + n, n, y);
+		vector->from_float(compute, y, n, active + (size_t) row * stride * dtype_bytes(compute));
+	}
+}
+
+void swiglu_run(const struct expert_weights *weights, int hidden, int width, enum dtype compute, const void *in,
+	size_t ldx, int rows, float *out, void *workspace)
+{
+	size_t used = 0, stride = gemm_stride(width, compute), size = dtype_bytes(compute);
+	char *active = workspace_take(workspace, &used, SWIGLU_ROWS * stride * size);
+	float *product = workspace_take(workspace, &used, (size_t) SWIGLU_ROWS * 2 * SWIGLU_HALF * sizeof *product);
+	for (int base = 0; base < rows; base += SWIGLU_ROWS) {
+		int count = rows - base < SWIGLU_ROWS ? rows - base : SWIGLU_ROWS;
+		const char *x = (const char *) in + (size_t) base * ldx * size;
+		float *y = out + (size_t) base * (size_t) hidden;
+		for (int i = 0, block = 0; i < width; i += SWIGLU_HALF, block++) {
+			int n = width - i < SWIGLU_HALF ? width - i : SWIGLU_HALF;
+			gemm_run_blocks(&weights->gate_up, block, 1, x, ldx, count, product, 2 * SWIGLU_HALF);
+			activate(product, n, weights->gate_up_bias ? weights->gate_up_bias + 2 * i : NULL, compute,
+				active + (size_t) i * size, stride, count);
+		}
+		for (int row = 0; row < count; row++)
+			memset(active + ((size_t) row * stride + (size_t) width) * size, 0, (stride - (size_t) width) * size);
+		gemm_run(&weights->down, active, stride, count, y, (size_t) hidden);
+		if (weights->down_bias)
+			for (int row = 0; row < count; row++)
+				vector->add(y + (size_t) row * (size_t) hidden, weights->down_bias, hidden);
+	}
+}
+
+size_t experts_workspace(int hidden, int width, enum dtype compute)
+{
+	(void) hidden;
+	return swiglu_workspace(width, compute);
+}
+
+void experts_cpu(const struct experts_args *a)
+{
+	size_t stride = gemm_stride(a->hidden, a->compute), size = dtype_bytes(a->compute);
+	for (int e = 0; e < a->experts; e++) {
+		size_t first = (size_t) a->offset[e];
+		int rows = a->offset[e + 1] - a->offset[e];
+		if (rows > 0)
+			swiglu_run(&a->weights[e], a->hidden, a->width, a->compute, (const char *) a->in + first * stride * size,
+				stride, rows, a->out + first * (size_t) a->hidden, a->workspace);
+	}
+}

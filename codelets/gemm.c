@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Y = X · Wᵀ with weights packed once at load, by kernels that libxsmm compiles at run time.
+ *
+ * libxsmm counts in columns: its m is a block of 64 columns of Y (its A: the packed block), its n is rows of X
+ * (its B), so Y is its C with leading dimension ldy. A kernel is made for one number of rows: blocks of 48 rows
+ * and one for what remains, so at most 48 kernels a weight shape. */
+#include "codelets/gemm.h"
+#include <libxsmm.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "codelets/cpu/vector.h"
+
+enum {
+	BLOCK = 64,           /* columns of Y in a packed block */
+	ROWS = 48,            /* rows of one kernel call */
+	SPAN_BYTES = 1 << 18, /* of X that stay in the cache while all blocks of W pass by */
+};
+
+static bool library = true;
+
+static void start(void)
+{
+	libxsmm_init();
+	vector_start();
+}
+
+void gemm_start(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, start);
+}
+
+void gemm_use_library(bool use)
+{
+	library = use;
+}
+
+/* k as it lies in the packed form */
+static int padded_k(int k, enum dtype dtype)
+{
+	return dtype == DTYPE_FP32 ? k : (k + 1) / 2 * 2;
+}
+
+size_t gemm_packed_bytes(int n, int k, enum dtype dtype)
+{
+	size_t bytes = (size_t) n * (size_t) padded_k(k, dtype) * dtype_bytes(dtype);
+	return (bytes + 63) / 64 * 64;
+}
+
+size_t gemm_stride(int k, enum dtype dtype)
+{
+	size_t line = 64 / dtype_bytes(dtype);
+	return ((size_t) k + line - 1) / line * line;
+}
+
+/* Rows first … first + rows − 1 of one block, from consecutive rows of the source: through a tile that fits the
+ * cache, so that both sides are walked along their rows. */
+static void pack_block(char *block, int width, int k, enum dtype dtype, int first, int rows, const char *data,
+	enum dtype from, size_t stride)
+{
+	enum { STEP = 32 };
+	float tile[BLOCK][STEP];
+	for (int i = 0; i < k; i += STEP) {
+		int n = k - i < STEP ? k - i : STEP;
+		for (int row = 0; row < rows; row++)
+			vector->to_float(from, data + ((size_t) row * stride + (size_t) i) * dtype_bytes(from), n, tile[row]);
+		for (int j = 0; j < n; j++) {
+			if (dtype == DTYPE_FP32) {
+				float *to = (float *) block + (size_t) (i + j) * (size_t) width + first;
+				for (int row = 0; row < rows; row++)
+					to[row] = tile[row][j];
+			} else {
+				uint16_t *to = (uint16_t *) block + (size_t) ((i + j) / 2) * 2 * (size_t) width + 2 * first + j % 2;
+				for (int row = 0; row < rows; row++)
+					to[2 * row] = bf16_from_float(tile[row][j]);
+			}
+		}
+	}
+}
+
+void gemm_pack(void *packed, int n, int k, enum dtype dtype, int first_row, int rows, const struct gemm_source *source)
+{
+	size_t block_bytes = (size_t) BLOCK * (size_t) padded_k(k, dtype) * dtype_bytes(dtype);
+	const char *data = source->data;
+	for (int done = 0; done < rows;) {
+		int row = first_row + done, block = row / BLOCK, first = row % BLOCK;
+		int width = n - block * BLOCK < BLOCK ? n - block * BLOCK : BLOCK;
+		int count = width - first < rows - done ? width - first : rows - done;
+		pack_block((char *) packed + (size_t) block * block_bytes, width, k, dtype, first, count,
+			data + (size_t) done * source->stride * dtype_bytes(source->dtype), source->dtype, source->stride);
+		done += count;
+	}
+}
+
+union kernel {
+	libxsmm_smmfunction fp32;
+	libxsmm_bsmmfunction bf16;
+	void (*any)(void);
+};
+
+static union kernel find_kernel(enum dtype dtype, int width, int rows, int k, size_t ldx, size_t ldy)
+{
+	const float alpha = 1, beta = 0;
+	const libxsmm_blasint lda = width, ldb = (libxsmm_blasint) ldx, ldc = (libxsmm_blasint) ldy;
+	union kernel kernel = { .any = NULL };
+	/* For up to 16 columns of FP32 libxsmm cuts k into several sums, and how depends on the number of rows. */
+	if (!library || ldx > INT32_MAX || ldy > INT32_MAX || (dtype == DTYPE_FP32 && width <= 16))
+		return kernel;
+	if (dtype == DTYPE_FP32) {
+		int flags = LIBXSMM_GEMM_FLAG_NONE;
+		kernel.fp32 = libxsmm_smmdispatch(width, rows, k, &lda, &ldb, &ldc, &alpha, &beta, &flags, NULL);
+	} else {
+		int flags = LIBXSMM_GEMM_FLAG_VNNI_A;
+		kernel.bf16 = libxsmm_bsmmdispatch(width, rows, k, &lda, &ldb, &ldc, &alpha, &beta, &flags, NULL);
+	}
+	return kernel;
+}
+
+static void run_tile(enum dtype dtype, union kernel kernel, const char *block, int width, int k, const char *x,
+	size_t ldx, int rows, float *y, size_t ldy)
+{
+	if (!kernel.any)
+		vector->gemm(dtype, block, width, k, x, ldx, rows, y, ldy);
+	else if (dtype == DTYPE_FP32)
+		kernel.fp32((const float *) block, (const float *) x, y);
+	else
+		kernel.bf16((const libxsmm_bfloat16 *) block, (const libxsmm_bfloat16 *) x, y);
+}
+
+void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int blocks, const void *x, size_t ldx,
+	int rows, float *y, size_t ldy)
+{
+	enum dtype dtype = weight->dtype;
+	int k = padded_k(weight->k, dtype);
+	size_t row_bytes = ldx * dtype_bytes(dtype), block_bytes = (size_t) BLOCK * (size_t) k * dtype_bytes(dtype);
+	int span = (int) (SPAN_BYTES / ((size_t) k * dtype_bytes(dtype))) / ROWS * ROWS;
+	if (span < ROWS)
+		span = ROWS;
+	for (int base = 0; base < rows; base += span) {
+		int end = rows - base < span ? rows : base + span, rest = (end - base) % ROWS, width = 0;
+		union kernel whole = { .any = NULL }, last = whole;
+		for (int b = 0; b < blocks; b++) {
+			int column = (first_block + b) * BLOCK, row = base, before = width;
+			const char *block = (const char *) weight->packed + (size_t) (first_block + b) * block_bytes;
+			const char *from = (const char *) x + (size_t) base * row_bytes;
+			float *to = y + (size_t) base * ldy + (size_t) b * BLOCK;
+			width = weight->n - column < BLOCK ? weight->n - column : BLOCK;
+			if (width != before && end - base >= ROWS)
+				whole = find_kernel(dtype, width, ROWS, k, ldx, ldy);
+			if (width != before && rest)
+				last = find_kernel(dtype, width, rest, k, ldx, ldy);
+			for (; row + ROWS <= end; row += ROWS, from += ROWS * row_bytes, to += ROWS * ldy)
+				run_tile(dtype, whole, block, width, k, from, ldx, ROWS, to, ldy);
+			if (rest)
+				run_tile(dtype, last, block, width, k, from, ldx, rest, to, ldy);
+		}
+	}
+}
+
+void gemm_run(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy)
+{
+	gemm_run_blocks(weight, 0, (weight->n + BLOCK - 1) / BLOCK, x, ldx, rows, y, ldy);
+}
+
+void gemm_reference(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy)
+{
+	size_t k = (size_t) padded_k(weight->k, weight->dtype);
+	for (size_t row = 0; row < (size_t) rows; row++)
+		for (size_t j = 0; j < (size_t) weight->n; j++) {
+			size_t block = j / BLOCK, column = j % BLOCK, start = block * BLOCK * k;
+			size_t width = (size_t) weight->n - block * BLOCK < BLOCK ? (size_t) weight->n - block * BLOCK : BLOCK;
+			double sum = 0;
+			for (size_t i = 0; i < (size_t) weight->k; i++)
+				if (weight->dtype == DTYPE_FP32)
+					sum += (double) ((const float *) x)[row * ldx + i] *
+					       (double) ((const float *) weight->packed)[start + i * width + column];
+				else
+					sum += (double) bf16_to_float(((const uint16_t *) x)[row * ldx + i]) *
+					       (double) bf16_to_float(((const uint16_t *) weight->packed)[start + i / 2 * 2 * width + 2 * column + i % 2]);
+			y[row * ldy + j] = (float) sum;
+		}
+}
