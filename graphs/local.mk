@@ -3,3 +3,21 @@
 # The graph descriptions that ship, with the machines they include. What is listed here is in the tarball and is
 # installed under $(pkgdatadir)/graphs. One line a file, in alphabetical order:
 # nobase_dist_pkgdata_DATA += graphs/NAME.cfg
+nobase_dist_pkgdata_DATA += graphs/dense.cfg
+nobase_dist_pkgdata_DATA += graphs/expert_tensor.cfg
+nobase_dist_pkgdata_DATA += graphs/experts_only.cfg
+nobase_dist_pkgdata_DATA += graphs/machines/host.cfg
+nobase_dist_pkgdata_DATA += graphs/machines/plan-4x64g.cfg
+nobase_dist_pkgdata_DATA += graphs/one_device.cfg
+nobase_dist_pkgdata_DATA += graphs/plan/model.cfg
+nobase_dist_pkgdata_DATA += graphs/plan/require.cfg
+nobase_dist_pkgdata_DATA += graphs/send_shards.cfg
+nobase_dist_pkgdata_DATA += graphs/stages_only.cfg
+nobase_dist_pkgdata_DATA += graphs/tensor_only.cfg
+nobase_dist_pkgdata_DATA += graphs/tp2_ep2_all_reduce.cfg
+nobase_dist_pkgdata_DATA += graphs/tp2_ep2_local.cfg
+nobase_dist_pkgdata_DATA += graphs/tp2_ep2_pp2.cfg
+nobase_dist_pkgdata_DATA += graphs/tp2_ep2_pp4.cfg
+nobase_dist_pkgdata_DATA += graphs/tp2_ep2_reduce_scatter.cfg
+nobase_dist_pkgdata_DATA += graphs/tp4.cfg
+nobase_dist_pkgdata_DATA += graphs/uneven_layers.cfg

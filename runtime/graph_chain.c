@@ -49,6 +49,20 @@ static void append(char *text, size_t size, const char *separator, const char *n
 		how == HOW_LOCAL ? " (how = \"local\")" : how == HOW_ALL_TO_ALL ? " (how = \"all_to_all\")" : "");
 }
 
+/* Whether a kind may be proposed: what a layer computes it computes once, so only what moves rows, and what the
+ * chain does not have yet. */
+static bool is_candidate(const struct walk *walk, const struct form_kind *kind, unsigned in)
+{
+	const struct graph *graph = walk->graph;
+	const struct graph_chain *chain = in & PLACE_DENSE_LAYER ? &graph->dense_layer : &graph->layer;
+	if (!(kind->places & in) || (kind->needs_experts && !graph->model.experts))
+		return false;
+	for (int i = 0; i < chain->count && !kind->needs_over; i++)
+		if (chain->step[i].kind == kind)
+			return false;
+	return graph->model.qk_norm == QK_NORM_ALL || (strcmp(kind->name, "qkv") && strcmp(kind->name, "attend"));
+}
+
 /* All sequences of `length` kinds, of those that may stand `in` one of these places, that lead from a form to
  * one that `next` takes. Returns how many; text gets them, separated by "or". */
 static int find_joins(const struct walk *walk, enum form from, const struct graph_step *next, unsigned in, int length,
@@ -63,7 +77,7 @@ static int find_joins(const struct walk *walk, enum form from, const struct grap
 	}
 	for (int k = 0; k < walk->kinds->count; k++) {
 		const struct form_kind *kind = &walk->kinds->kind[k];
-		if (!(kind->places & in) || (kind->needs_experts && !walk->graph->model.experts))
+		if (!is_candidate(walk, kind, in))
 			continue;
 		for (int i = 0; i < FORM_MAX_TRANSITIONS && kind->transitions[i].takes != FORM_NONE; i++) {
 			char longer[256];
@@ -77,9 +91,25 @@ static int find_joins(const struct walk *walk, enum form from, const struct grap
 	return found;
 }
 
+/* Kinds that take the form as it is and leave what `step` would have left: right in its place. */
+static void find_replacements(const struct walk *walk, const struct graph_step *step, unsigned in, char *text, size_t size)
+{
+	for (int k = 0; k < walk->kinds->count; k++) {
+		const struct form_kind *kind = &walk->kinds->kind[k];
+		bool same = false;
+		for (int i = 0; i < FORM_MAX_TRANSITIONS && kind->transitions[i].takes != FORM_NONE; i++)
+			for (int j = 0; j < FORM_MAX_TRANSITIONS && step->kind->transitions[j].takes != FORM_NONE; j++)
+				same |= kind->transitions[i].takes == walk->form &&
+					kind->transitions[i].leaves == step->kind->transitions[j].leaves;
+		if (same && kind != step->kind && is_candidate(walk, kind, in))
+			append(text, size, *text ? " or " : "", kind->name, HOW_ANY);
+	}
+}
+
 static void name_step(const struct graph_step *step, enum chain_place in, char *text, size_t size)
 {
-	char how[32] = "", line[32] = " by default";
+	char how[32] = "", line[32];
+	snprintf(line, sizeof line, " %s", strncmp(step->place.file, "--set", 5) ? "by default" : "--set");
 	if (step->how != HOW_ANY)
 		snprintf(how, sizeof how, " how = \"%s\"", step->how == HOW_LOCAL ? "local" : "all_to_all");
 	if (step->place.line)
@@ -118,6 +148,8 @@ static int does_not_compose(const struct walk *walk, const struct graph_step *st
 		transition_of(step->kind, walk->form, step->how == HOW_LOCAL ? HOW_ALL_TO_ALL : HOW_LOCAL))
 		snprintf(remedy, sizeof remedy, "how = \"%s\" would be right there",
 			step->how == HOW_LOCAL ? "all_to_all" : "local");
+	else if (find_replacements(walk, step, (unsigned) in, joins, sizeof joins), *joins)
+		snprintf(remedy, sizeof remedy, "%s in place of %s would be right", joins, step->kind->name);
 	else
 		snprintf(remedy, sizeof remedy, "no kinds between them would join them");
 	if (walk->last && walk->layer >= 0 && walk->last_layer >= 0 && walk->layer != walk->last_layer)

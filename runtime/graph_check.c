@@ -50,8 +50,8 @@ static int check_range(const struct graph_text *text, const config_setting_t *se
 	if (isfinite(value) && value >= key->least && value <= key->greatest)
 		return 0;
 	struct graph_place place = graph_place_of(text, setting);
-	return graph_error(error, &place, "%s is %.15g; from %.15g to %.15g%s%s would be right", path, value, key->least,
-		key->greatest, key->unit ? " " : "", key->unit ? key->unit : "");
+	return graph_error(error, &place, "%s is %.15g; from %.15g to %.15g%s%s%s would be right", path, value, key->least,
+		key->greatest, key->unit ? " (" : "", key->unit ? key->unit : "", key->unit ? ")" : "");
 }
 
 static bool is_one_of(const char *words, const char *word)
@@ -120,13 +120,13 @@ static int unknown(const struct graph_text *text, const config_setting_t *settin
 	struct error *error)
 {
 	struct graph_place place = graph_place_of(text, setting);
-	char known[1024];
+	char known[1024], elsewhere[256];
 	const char *dot = *parent ? "." : "";
-	const char *nearest = graph_key_nearest(parent, name, known, sizeof known), *elsewhere;
+	const char *nearest = graph_key_nearest(parent, name, known, sizeof known);
 	if (nearest)
 		return graph_error(error, &place, "%s%s%.100s is no key; did you mean %s%s%s?", parent, dot, name, parent, dot,
 			nearest);
-	if ((elsewhere = graph_key_elsewhere(name)))
+	if (graph_key_elsewhere(name, elsewhere, sizeof elsewhere))
 		return graph_error(error, &place, "%s%s%s is no key; did you mean %s?", parent, dot, name, elsewhere);
 	return graph_error(error, &place, "%s%s%.100s is no key; one of %s would be right", parent, dot, name, known);
 }
@@ -203,8 +203,7 @@ static int check_group(const struct graph_text *text, const config_setting_t *gr
 			struct graph_place place = graph_place_of(text, group);
 			char expected[256];
 			graph_key_expects(key, expected, sizeof expected);
-			return graph_error(error, &place, "%s has no `%s` (%s); it must be given, %s", path, last, key->help,
-				expected);
+			return graph_error(error, &place, "%s has no `%s`; it must be given: %s, %s", path, last, key->help, expected);
 		}
 	}
 	return 0;

@@ -81,11 +81,11 @@ static int parse_value(const struct graph_override *override, const char *where,
 
 static int unknown(const char *where, const char *parent, const char *name, struct error *error)
 {
-	char known[1024];
+	char known[1024], elsewhere[256];
 	const char *dot = *parent ? "." : "";
 	const char *nearest = graph_key_nearest(parent, name, known, sizeof known);
-	if (!nearest && !*dot && (nearest = graph_key_elsewhere(name)))
-		parent = "";
+	if (!nearest && graph_key_elsewhere(name, elsewhere, sizeof elsewhere))
+		return error_set(error, ERROR_INPUT, where, "%s%s%s is no key; did you mean %s?", parent, dot, name, elsewhere);
 	if (nearest)
 		return error_set(error, ERROR_INPUT, where, "%s%s%.100s is no key; did you mean %s%s%s?", parent, dot, name,
 			parent, dot, nearest);

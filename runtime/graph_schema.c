@@ -91,7 +91,7 @@ const struct graph_key graph_keys[] = {
 
 	{ "before", KEY_LIST, NULL, "embed", NULL, 0, 0, "steps before the first layer" },
 	{ "layer", KEY_LIST, NULL, "see the default chains", NULL, 0, 0, "steps of a layer with experts" },
-	{ "layer[].task", KEY_WORD, NULL, NULL, NULL, 0, 0, "the kind of task; the same keys in the steps of every chain" },
+	{ "layer[].task", KEY_WORD, NULL, NULL, NULL, 0, 0, "the kind of task" },
 	{ "layer[].over", KEY_WORD, NULL, "the kind's own, where it has only one", "tensor|experts", 0, 0,
 		"the axis that the step is cut or joins over" },
 	{ "layer[].how", KEY_WORD, NULL, "must be given to dispatch and combine", "local|all_to_all", 0, 0, "the way rows reach their experts" },
@@ -219,18 +219,15 @@ const char *graph_key_nearest(const char *parent, const char *name, char *known,
 	return error_nearest(name, names);
 }
 
-const char *graph_key_elsewhere(const char *name)
+bool graph_key_elsewhere(const char *name, char *text, size_t size)
 {
-	const char *found = NULL;
+	size_t used = 0;
 	for (const struct graph_key *key = graph_keys; key->path; key++) {
 		const char *dot = strrchr(key->path, '.');
-		if (strcmp(dot ? dot + 1 : key->path, name))
-			continue;
-		if (found)
-			return NULL;
-		found = key->path;
+		if (!strcmp(dot ? dot + 1 : key->path, name) && !strchr(key->path, '[') && used < size)
+			used += (size_t) snprintf(text + used, size - used, "%s%s", used ? " or " : "", key->path);
 	}
-	return found;
+	return used > 0;
 }
 
 void graph_key_expects(const struct graph_key *key, char *text, size_t size)

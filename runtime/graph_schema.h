@@ -41,8 +41,9 @@ const struct graph_key *graph_key_find(const char *path);
  * separated by commas. */
 const char *graph_key_nearest(const char *parent, const char *name, char *known, size_t size);
 
-/* A known path that ends with `name`, for a key that stands in the wrong group; NULL: none or several. */
-const char *graph_key_elsewhere(const char *name);
+/* The known paths that end with `name`, for a key that stands in the wrong group: "model.experts or mesh.experts".
+ * False when there is none. Keys of lists' elements are left out. */
+bool graph_key_elsewhere(const char *name, char *text, size_t size);
 
 /* Why a word that users may well try is not among `words`, or NULL. */
 const char *graph_key_refused(const struct graph_key *key, const char *word);

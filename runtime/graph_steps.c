@@ -34,7 +34,8 @@ static int find_kind(const struct graph_kinds *kinds, enum chain_place in, const
 	if (*index >= 0) {
 		if (kinds->kind[*index].places & in)
 			return 0;
-		return graph_error(error, place, "\"%s\" cannot stand in `%s`; one of %s would be right", name, chain, here);
+		return graph_error(error, place, "\"%s\" cannot stand in `%s`; %s%s would be right", name, chain,
+			count > 1 ? "one of " : "", here);
 	}
 	const char *nearest = error_nearest(name, names);
 	if (nearest)
