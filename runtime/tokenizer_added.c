@@ -54,8 +54,9 @@ static int trie_add(struct trie *trie, const char *text, size_t bytes, uint32_t 
 			link = &trie->nodes[*link].sibling;
 		if (!*link) {
 			/* `link` may lie in the array that moves */
-			size_t at = link >= trie->root && link < trie->root + 256 ? SIZE_MAX
-										 : (size_t) ((char *) link - (char *) trie->nodes);
+			size_t at = link >= trie->root && link < trie->root + 256
+					    ? SIZE_MAX
+					    : (size_t) ((char *) link - (char *) trie->nodes);
 			size_t count = trie->count ? trie->count : 1;
 			struct trie_node *nodes = text_grow(trie->nodes, &trie->capacity, count + 1, sizeof *nodes);
 			if (!nodes || count >= UINT32_MAX)
@@ -118,9 +119,9 @@ static int place_token(const struct tokenizer_source *source, const char *conten
 	const struct vocab_token *known = vocab_find(vocab, content, bytes);
 	size_t expected = known ? (size_t) known->id : *next_id;
 	if (declared != expected)
-		return source_error(source, PART,
-			"\"%.100s\" is declared with id %zu, but %s id %zu", content, declared,
-			known ? "the vocabulary gives it" : "the next free one after the vocabulary is", expected);
+		return source_error(source, PART, "\"%.100s\" is declared with id %zu, but %s id %zu", content,
+			declared, known ? "the vocabulary gives it" : "the next free one after the vocabulary is",
+			expected);
 	if (known)
 		return 0;
 	const struct vocab_token *other = vocab_by_id(vocab, (int32_t) declared);
@@ -238,7 +239,8 @@ int added_load(const struct tokenizer_source *source, const json_t *json, struct
 	return rc;
 }
 
-const char *added_text(const struct added *added, const struct vocab *vocab, int32_t id, int skip_special, size_t *bytes)
+const char *added_text(
+	const struct added *added, const struct vocab *vocab, int32_t id, int skip_special, size_t *bytes)
 {
 	const struct vocab_token *token = vocab_by_id(vocab, id);
 	if (!token)
@@ -258,8 +260,8 @@ const char *added_text(const struct added *added, const struct vocab *vocab, int
 }
 
 /* Whether the character before or at a place belongs to a word. */
-static int is_word(const struct added *added, const char *text, size_t length, struct work *work, int *out,
-	struct error *error)
+static int is_word(
+	const struct added *added, const char *text, size_t length, struct work *work, int *out, struct error *error)
 {
 	int rc = regex_find(added->word, text, length, &work->matches, &work->regex, error);
 	if (!rc)
@@ -348,8 +350,7 @@ static void take_next_pieces(struct work *work)
 	work->next_pieces.count = 0;
 }
 
-int added_split(
-	const struct added *added, const struct normalizer *normalizer, struct work *work, struct error *error)
+int added_split(const struct added *added, const struct normalizer *normalizer, struct work *work, struct error *error)
 {
 	int rc = 0;
 	work->next_pieces.count = 0;

@@ -62,8 +62,8 @@ static struct bpe_merge *merge_slot(const struct bpe *bpe, int32_t left, int32_t
 }
 
 /* A merge as written: ["a", "b"], or "a b". */
-static int split_merge(const struct tokenizer_source *source, const json_t *json, size_t index, const char *part[2],
-	size_t bytes[2])
+static int split_merge(
+	const struct tokenizer_source *source, const json_t *json, size_t index, const char *part[2], size_t bytes[2])
 {
 	if (json_is_array(json) && json_array_size(json) == 2 && json_is_string(json_array_get(json, 0)) &&
 		json_is_string(json_array_get(json, 1))) {
@@ -238,7 +238,8 @@ static int begin_symbols(const struct bpe *bpe, const struct vocab *vocab, const
 			continue;
 		if (bpe->unknown == UNKNOWN_ABSENT)
 			return error_set(error, ERROR_INPUT, NULL,
-				"U+%04X is not in the tokenizer's vocabulary, and neither is its token for unknown characters",
+				"U+%04X is not in the tokenizer's vocabulary, and neither is its token for unknown "
+				"characters",
 				(unsigned) code);
 		if (pending && !bpe->fuse_unknown)
 			symbols[n++].id = bpe->unknown;

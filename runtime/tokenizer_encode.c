@@ -32,8 +32,7 @@ void match_add(struct match_list *list, size_t start, size_t end, int is_match)
 
 void id_add(struct id_list *list, int32_t id)
 {
-	int32_t *items =
-		list->failed ? NULL : text_grow(list->items, &list->capacity, list->count + 1, sizeof *items);
+	int32_t *items = list->failed ? NULL : text_grow(list->items, &list->capacity, list->count + 1, sizeof *items);
 	if (!items) {
 		list->failed = 1;
 		return;
@@ -77,8 +76,8 @@ static int encode_text(
 		if (piece->token >= 0)
 			id_add(&work->ids, piece->token);
 		else
-			rc = model_encode(tokenizer->model, &tokenizer->vocab, work->text.data + piece->start, piece->length,
-				work, error);
+			rc = model_encode(tokenizer->model, &tokenizer->vocab, work->text.data + piece->start,
+				piece->length, work, error);
 	}
 	return rc;
 }
@@ -90,8 +89,8 @@ int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t
 	struct work work = {0};
 	struct id_list all = {0};
 	if (bytes > TOKENIZER_LARGEST_TEXT)
-		return error_set(error, ERROR_INPUT, NULL, "a text of %zu bytes is too long to be encoded; at most %d", bytes,
-			TOKENIZER_LARGEST_TEXT);
+		return error_set(error, ERROR_INPUT, NULL, "a text of %zu bytes is too long to be encoded; at most %d",
+			bytes, TOKENIZER_LARGEST_TEXT);
 	size_t invalid = utf8_invalid(text, bytes);
 	if (invalid < bytes)
 		return error_set(error, ERROR_INPUT, NULL, "the text is not UTF-8 at byte offset %zu (0x%02x)", invalid,

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PART "post_processor"
+#define PART      "post_processor"
 #define SUPPORTED "TemplateProcessing, ByteLevel, RobertaProcessing, BertProcessing, Sequence"
 
 static int add_id(
@@ -38,7 +38,8 @@ static int add_template_piece(const struct tokenizer_source *source, const json_
 	const json_t *sequence = json_object_get(piece, "Sequence"), *special = json_object_get(piece, "SpecialToken");
 	const char *id = json_string_value(json_object_get(sequence ? sequence : special, "id"));
 	if (!id)
-		return source_error(source, PART, "a piece of \"single\" is neither a Sequence nor a SpecialToken with an id");
+		return source_error(
+			source, PART, "a piece of \"single\" is neither a Sequence nor a SpecialToken with an id");
 	if (sequence) {
 		if (strcmp(id, "A"))
 			return source_error(source, PART, "\"single\" can only have sequence A, not \"%.64s\"", id);
@@ -88,15 +89,15 @@ static int load(const struct tokenizer_source *source, const json_t *json, const
 		return source_error(source, PART, "\"single\" must be an array of pieces");
 	int rc = 0;
 	for (size_t i = 0; i < json_array_size(single) && !rc; i++)
-		rc = add_template_piece(source, json_array_get(single, i), json_object_get(json, "special_tokens"), vocab,
-			ids);
+		rc = add_template_piece(
+			source, json_array_get(single, i), json_object_get(json, "special_tokens"), vocab, ids);
 	if (!rc && !ids->count)
 		return source_error(source, PART, "\"single\" is empty: no text would have tokens");
 	return rc;
 }
 
-int finisher_load(const struct tokenizer_source *source, const json_t *json, const struct vocab *vocab,
-	struct finisher *out)
+int finisher_load(
+	const struct tokenizer_source *source, const json_t *json, const struct vocab *vocab, struct finisher *out)
 {
 	struct id_list ids = {0};
 	int rc = json && !json_is_null(json) ? load(source, json, vocab, 0, &ids) : 0;

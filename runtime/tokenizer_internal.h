@@ -91,8 +91,8 @@ void work_free(struct work *work);
 struct regex;
 
 /* Compiles a pattern written for Oniguruma; `literal` takes it as plain text. NULL and error on failure. */
-struct regex *regex_create(const struct tokenizer_source *source, const char *part, const char *pattern, size_t size,
-	int literal);
+struct regex *regex_create(
+	const struct tokenizer_source *source, const char *part, const char *pattern, size_t size, int literal);
 void regex_destroy(struct regex *regex);
 /* Fills `matches` with the matches in text: [size] and what lies between, in order and without gaps. */
 int regex_find(const struct regex *regex, const char *text, size_t size, struct match_list *matches,
@@ -152,8 +152,8 @@ struct model;
 int model_load(const struct tokenizer_source *source, const json_t *json, struct vocab *vocab, struct model **out);
 void model_destroy(struct model *model);
 /* Appends the ids of one piece to work->ids. */
-int model_encode(const struct model *model, const struct vocab *vocab, const char *text, size_t size,
-	struct work *work, struct error *error);
+int model_encode(const struct model *model, const struct vocab *vocab, const char *text, size_t size, struct work *work,
+	struct error *error);
 
 /* The BPE kind of model (tokenizer_bpe.c). */
 struct bpe;
@@ -172,8 +172,7 @@ int added_load(const struct tokenizer_source *source, const json_t *json, struct
 	const struct normalizer *normalizer, struct added **out);
 void added_destroy(struct added *added);
 /* Cuts work->text, one piece, by the tokens as written; normalizes what is between; cuts that by the others. */
-int added_split(
-	const struct added *added, const struct normalizer *normalizer, struct work *work, struct error *error);
+int added_split(const struct added *added, const struct normalizer *normalizer, struct work *work, struct error *error);
 /* The text that decoders get for an id: [*bytes], or NULL when there is none or when it is special and skipped. */
 const char *added_text(
 	const struct added *added, const struct vocab *vocab, int32_t id, int skip_special, size_t *bytes);
@@ -185,10 +184,10 @@ struct finisher {
 	struct id_list ids;
 };
 
-int finisher_load(const struct tokenizer_source *source, const json_t *json, const struct vocab *vocab,
-	struct finisher *out);
+int finisher_load(
+	const struct tokenizer_source *source, const json_t *json, const struct vocab *vocab, struct finisher *out);
 
-/* ---- decoders (tokenizer_decode.c) ---- */
+/* ---- decoders (tokenizer_decoders.c; tokenizer_decode.c runs them) ---- */
 
 struct decoder;
 

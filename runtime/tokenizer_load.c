@@ -30,11 +30,10 @@ const char *source_type(const struct tokenizer_source *source, const char *part,
 	return NULL;
 }
 
-int source_unsupported(
-	const struct tokenizer_source *source, const char *part, const char *type, const char *supported)
+int source_unsupported(const struct tokenizer_source *source, const char *part, const char *type, const char *supported)
 {
-	return error_set(source->error, ERROR_INPUT, source->path, "%s \"%.100s\" is not supported; supported: %s", part,
-		type, supported);
+	return error_set(source->error, ERROR_INPUT, source->path, "%s \"%.100s\" is not supported; supported: %s",
+		part, type, supported);
 }
 
 int source_flag(const struct tokenizer_source *source, const char *part, const json_t *json, const char *key,
@@ -148,7 +147,8 @@ static int check_batching(const struct tokenizer_source *source, const json_t *j
 	if (!json_is_string(strategy) || strcmp(json_string_value(strategy), "BatchLongest") ||
 		(multiple && !json_is_null(multiple)))
 		return source_error(source, "padding",
-			"only the strategy \"BatchLongest\" without pad_to_multiple_of is supported: no single text is padded; "
+			"only the strategy \"BatchLongest\" without pad_to_multiple_of is supported: no single text is "
+			"padded; "
 			"set it to null");
 	return 0;
 }
@@ -176,7 +176,8 @@ static int load_parts(const struct tokenizer_source *source, const json_t *json,
 	if ((rc = added_load(source, json_object_get(json, "added_tokens"), &tokenizer->vocab, tokenizer->normalizer,
 		     &tokenizer->added)))
 		return rc;
-	if ((rc = finisher_load(source, json_object_get(json, "post_processor"), &tokenizer->vocab, &tokenizer->finisher)))
+	if ((rc = finisher_load(
+		     source, json_object_get(json, "post_processor"), &tokenizer->vocab, &tokenizer->finisher)))
 		return rc;
 	return decoder_load(source, part[2], &tokenizer->decoder);
 }

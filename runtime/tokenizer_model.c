@@ -129,7 +129,8 @@ static int load_vocab(const struct tokenizer_source *source, const json_t *json,
 	const char *text;
 	if (!json_is_object(entries))
 		return source_error(source, PART, "\"vocab\" must be an object of token: id");
-	json_object_foreach(entries, text, value) {
+	json_object_foreach(entries, text, value)
+	{
 		if (!json_is_integer(value))
 			return source_error(source, PART, "the id of token \"%.100s\" is not a whole number", text);
 		json_int_t id = json_integer_value(value);
@@ -186,8 +187,8 @@ void model_destroy(struct model *model)
 	free(model);
 }
 
-int model_encode(const struct model *model, const struct vocab *vocab, const char *text, size_t size,
-	struct work *work, struct error *error)
+int model_encode(const struct model *model, const struct vocab *vocab, const char *text, size_t size, struct work *work,
+	struct error *error)
 {
 	if (model->bpe)
 		return bpe_encode(model->bpe, vocab, text, size, work, error);

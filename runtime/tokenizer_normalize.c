@@ -6,7 +6,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#define PART "normalizer"
+#define PART      "normalizer"
 #define SUPPORTED "NFC, NFD, NFKC, NFKD, Lowercase, Strip, Prepend, Replace, Sequence"
 
 enum normalizer_kind {

@@ -8,12 +8,14 @@
  *   (?m)                     PCRE2's (?s)
  *   [a[b]]  [a&&b]  (?x) …   refused: better than splitting differently
  *
- * PCRE2's \s has U+180E, its \w lacks combining marks, and so on: see regex_rewrite's table. */
+ * PCRE2's \s has U+180E, its \w lacks combining marks, and so on. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "runtime/tokenizer_internal.h"
 #include <pcre2.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
 
@@ -43,7 +45,8 @@ struct rewrite {
 
 static int refuse(struct rewrite *r, const char *what)
 {
-	return source_error(r->source, r->part, "pattern \"%.200s\": %s at byte %zu is not supported", r->in, what, r->at);
+	return source_error(
+		r->source, r->part, "pattern \"%.200s\": %s at byte %zu is not supported", r->in, what, r->at);
 }
 
 static void put(struct rewrite *r, const char *text)
@@ -96,7 +99,8 @@ static int rewrite_code(struct rewrite *r)
 	char digits[9], written[16];
 	int braces = r->at + 2 < r->size && r->in[r->at + 2] == '{' && r->in[r->at + 1] == 'x';
 	size_t begin = r->at + 2 + (size_t) braces, n = 0, most = braces ? 8 : r->in[r->at + 1] == 'u' ? 4 : 2;
-	while (n < most && begin + n < r->size && strchr("0123456789abcdefABCDEF", r->in[begin + n]) && r->in[begin + n]) {
+	while (n < most && begin + n < r->size && strchr("0123456789abcdefABCDEF", r->in[begin + n]) &&
+		r->in[begin + n]) {
 		digits[n] = r->in[begin + n];
 		n++;
 	}
@@ -112,7 +116,7 @@ static int rewrite_code(struct rewrite *r)
 	return 0;
 }
 
-/* What follows a backslash. In a class (`negated` says whether it is a [^…]) only sets that can be members. */
+/* What follows a backslash; in a class, only what can be a member. */
 static int rewrite_escape(struct rewrite *r, int in_class)
 {
 	static const struct {
@@ -400,8 +404,8 @@ static int compile(const struct tokenizer_source *source, const char *part, cons
 		goto out;
 	}
 	pcre2_set_newline(context, PCRE2_NEWLINE_LF); /* `.` and `$` know no other line ends in Oniguruma */
-	regex->code = pcre2_compile(
-		(PCRE2_SPTR) (pattern ? pattern : ""), size, options | PCRE2_UTF, &code, &where, context);
+	regex->code =
+		pcre2_compile((PCRE2_SPTR) (pattern ? pattern : ""), size, options | PCRE2_UTF, &code, &where, context);
 	if (!regex->code) {
 		PCRE2_UCHAR8 message[200] = "";
 		pcre2_get_error_message(code, message, sizeof message);
@@ -417,8 +421,8 @@ out:
 	return rc;
 }
 
-struct regex *regex_create(const struct tokenizer_source *source, const char *part, const char *pattern, size_t size,
-	int literal)
+struct regex *regex_create(
+	const struct tokenizer_source *source, const char *part, const char *pattern, size_t size, int literal)
 {
 	struct regex *regex = NULL;
 	if (literal) {
@@ -488,8 +492,8 @@ int regex_find(const struct regex *regex, const char *text, size_t size, struct 
 		int rc = pcre2_match(regex->code, (PCRE2_SPTR) text, size, from, PCRE2_NO_UTF_CHECK, (*work)->data,
 			(*work)->context);
 		if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-			rc = pcre2_match(regex->code, (PCRE2_SPTR) text, size, from,
-				PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, (*work)->data, (*work)->context);
+			rc = pcre2_match(regex->code, (PCRE2_SPTR) text, size, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+				(*work)->data, (*work)->context);
 		if (rc == PCRE2_ERROR_NOMATCH)
 			break;
 		if (rc == PCRE2_ERROR_NOMEMORY)

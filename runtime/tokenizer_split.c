@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PART "pre_tokenizer"
+#define PART      "pre_tokenizer"
 #define SUPPORTED "ByteLevel, Metaspace, Split, Digits, Punctuation, Whitespace, WhitespaceSplit, Sequence"
 
 /* What Oniguruma would be given by ByteLevel (GPT-2's pattern) and by Whitespace. */
-#define GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-#define RUST_WORD "\\w\\p{Join_Control}"
+#define GPT2_PATTERN       "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define RUST_WORD          "\\w\\p{Join_Control}"
 #define WHITESPACE_PATTERN "[" RUST_WORD "]+|[^" RUST_WORD "\\s]+"
 
 enum splitter_kind {
@@ -59,7 +59,8 @@ void splitter_destroy(struct splitter *splitter)
 
 static int load(const struct tokenizer_source *source, const json_t *json, int depth, struct splitter **out);
 
-static int load_sequence(const struct tokenizer_source *source, const json_t *json, int depth, struct splitter *splitter)
+static int load_sequence(
+	const struct tokenizer_source *source, const json_t *json, int depth, struct splitter *splitter)
 {
 	const json_t *parts = json_object_get(json, "pretokenizers");
 	splitter->kind = SPLIT_SEQUENCE;
@@ -98,7 +99,8 @@ static int load_behavior(
 			return 0;
 		}
 	return source_error(source, PART,
-		"behavior \"%.64s\" is unknown; known: Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous",
+		"behavior \"%.64s\" is unknown; known: Removed, Isolated, MergedWithPrevious, MergedWithNext, "
+		"Contiguous",
 		name);
 }
 
@@ -135,7 +137,8 @@ static int load_metaspace(const struct tokenizer_source *source, const json_t *j
 	else if (!strcmp(scheme, "never"))
 		splitter->scheme = PREPEND_NEVER;
 	else
-		return source_error(source, PART, "prepend_scheme \"%.64s\" is unknown; known: always, first, never", scheme);
+		return source_error(
+			source, PART, "prepend_scheme \"%.64s\" is unknown; known: always, first, never", scheme);
 	/* An older way to say "never". */
 	if ((rc = source_flag(source, PART, json, "add_prefix_space", 1, &prefix_space)))
 		return rc;
@@ -307,7 +310,8 @@ static int apply_metaspace(const struct splitter *splitter, struct work *work, c
 	if (work->next_text.failed)
 		return 1;
 	if (splitter->cut) {
-		find_characters(work->next_text.data + copy.start, copy.length, NULL, splitter->replacement, &work->matches);
+		find_characters(
+			work->next_text.data + copy.start, copy.length, NULL, splitter->replacement, &work->matches);
 		cut_piece(splitter, work, &copy);
 	} else {
 		add_part(work, &copy, 0, copy.length);
@@ -340,15 +344,16 @@ static int apply_byte_level(
 {
 	int prefix = splitter->prefix_space && work->text.data[piece->start] != ' ';
 	size_t begin = work->next_pieces.count, start = work->next_text.size;
-	struct piece copy = {start, piece->length + (size_t) prefix, piece->origin ? piece->origin + (size_t) prefix : 0, -1};
+	struct piece copy = {
+		start, piece->length + (size_t) prefix, piece->origin ? piece->origin + (size_t) prefix : 0, -1};
 	if (prefix)
 		text_append(&work->next_text, " ", 1);
 	text_append(&work->next_text, work->text.data + piece->start, piece->length);
 	if (work->next_text.failed)
 		return 0; /* worded by splitter_apply */
 	if (splitter->regex) {
-		int rc = regex_find(splitter->regex, work->next_text.data + start, copy.length, &work->matches, &work->regex,
-			error);
+		int rc = regex_find(splitter->regex, work->next_text.data + start, copy.length, &work->matches,
+			&work->regex, error);
 		if (rc)
 			return rc;
 		cut_piece(splitter, work, &copy);

@@ -118,7 +118,7 @@ uint32_t utf8_code(const char *text, size_t *length)
 	}
 	*length = 4;
 	return (uint32_t) (p[0] & 0x07) << 18 | (uint32_t) (p[1] & 0x3f) << 12 | (uint32_t) (p[2] & 0x3f) << 6 |
-		(p[3] & 0x3f);
+	       (p[3] & 0x3f);
 }
 
 size_t utf8_invalid(const char *text, size_t size)
@@ -164,8 +164,8 @@ size_t utf8_write(char *out, uint32_t code)
 int code_is_space(uint32_t code)
 {
 	return (code >= 0x09 && code <= 0x0d) || code == 0x20 || code == 0x85 || code == 0xa0 || code == 0x1680 ||
-		(code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 || code == 0x202f ||
-		code == 0x205f || code == 0x3000;
+	       (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 || code == 0x202f ||
+	       code == 0x205f || code == 0x3000;
 }
 
 int code_is_numeric(uint32_t code)
@@ -178,7 +178,7 @@ int code_is_punctuation(uint32_t code)
 {
 	if (code < 0x80)
 		return code > 0x20 && code < 0x7f && !(code >= '0' && code <= '9') && !(code >= 'A' && code <= 'Z') &&
-			!(code >= 'a' && code <= 'z');
+		       !(code >= 'a' && code <= 'z');
 	utf8proc_category_t category = utf8proc_category((utf8proc_int32_t) code);
 	return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
 }

@@ -28,9 +28,9 @@ void text_free(struct text_buffer *buffer);
  * (the old array is then still valid). */
 void *text_grow(void *array, size_t *capacity, size_t count, size_t size);
 
-/* Bytes of the well-formed sequence at `text`; when it is ill-formed, minus the length of the part that is
- * replaced by one U+FFFD (Unicode 15, section 3.9: maximal subpart); 0 when `size` ends inside a sequence that is well-formed
- * so far. `size` ≥ 1. */
+/* Bytes of the well-formed sequence at `text`; when it is ill-formed, minus the length of the part that one U+FFFD
+ * replaces (Unicode 15, section 3.9: maximal subpart); 0 when `size` ends inside a sequence that is well-formed so
+ * far. `size` ≥ 1. */
 int utf8_sequence(const char *text, size_t size);
 
 /* The code point at `text`, which must be well-formed, and its length. */
