@@ -9,6 +9,7 @@
 
 # Accepted without a valid signature (a Debian older than sid's keys): the very files that were tested.
 starpu_known_sha256='
+9d4d7d904232f6888a0bb23d446d8073b6c4d094beb95ef20d31fd179c6bc199  starpu_1.4.10+dfsg-2.dsc
 6b3bb9ec0d79f937882148b2da09ae6cb0ad4d1e83a104be45723dd70eba99c3  starpu_1.4.10+dfsg.orig.tar.gz
 6b7f8a94dac20a34a53d9c2f3d0c509fb38c91bb3b267dea02f654e04a822117  starpu_1.4.10+dfsg-2.debian.tar.xz
 '
