@@ -448,6 +448,12 @@ static void test_full_pool_never_preempts(void **state)
 	assert_int_equal(scene.counters.pages_peak, 20);
 	end_scene(&scene);
 	free(scene.dump);
+	/* no room is kept for those that have all their pages */
+	equal_scene(&scene, 4, 9, 2);
+	scene.options.pages = 4 * 3;
+	scene.options.prefill_tokens = 40;
+	expect_dump(&scene, "0 i0 prefill s0:0+9@0* s1:0+9@1* s2:0+9@2* s3:0+9@3*\n"
+			    "1 i1 decode s0:9+1@0*! s1:9+1@1*! s2:9+1@2*! s3:9+1@3*!\n");
 }
 
 static void test_preemption(void **state)
