@@ -4,7 +4,7 @@
  *
  * Life of a call: engine_submit makes one StarPU task of it (handles, mask of workers, priority) and, where
  * it is ordered, declares what must have ended before. A worker runs run_call, which calls the behaviour and
- * keeps a record. call_ended, StarPU's callback, forgets the task and counts `pending` down.
+ * keeps a record. forget_task makes an ordered call's task unnameable; call_ended counts `pending` down.
  *
  * Locks: `mutex` guards the tasks in flight of ordered calls, the failure and the waiting submitter; it is
  * taken once a submission of an ordered call, once at the end of one, and at the end of a micro-batch. */
@@ -45,6 +45,7 @@ struct engine {
 	struct starpu_codelet codelet[ENGINE_MAX_TYPES];
 	struct starpu_perfmodel model[ENGINE_MAX_TYPES];
 	const struct engine_type *type[ENGINE_MAX_TYPES];
+	int types;
 
 	starpu_pthread_mutex_t mutex;
 	starpu_pthread_cond_t ended;
@@ -172,19 +173,25 @@ static void run_call(void *buffers[], void *arg)
 	}
 }
 
+/* StarPU's epilogue, when the behaviour has run and before dependents are told. From here on nobody can name the
+ * task, and nobody needs to. Doing this in the callback instead would be too late: StarPU 1.4.10 tells a dependent
+ * twice that is declared while it is telling the others (_starpu_notify_cg_list). */
+static void forget_task(void *arg)
+{
+	struct engine_call *call = arg;
+	STARPU_PTHREAD_MUTEX_LOCK(&call->engine->mutex);
+	call->task = NULL;
+	STARPU_PTHREAD_MUTEX_UNLOCK(&call->engine->mutex);
+}
+
 /* StarPU's callback, when dependents have been told and before the task is freed. */
 static void call_ended(void *arg)
 {
 	struct engine_call *call = arg;
 	struct engine *engine = call->engine;
 	int *pending = call->pending;
-	if (call->ordered) {
-		STARPU_PTHREAD_MUTEX_LOCK(&engine->mutex);
-		struct starpu_task *task = call->task;
-		call->task = NULL;
-		starpu_task_destroy(task); /* in a callback this marks it; StarPU frees it afterwards */
-		STARPU_PTHREAD_MUTEX_UNLOCK(&engine->mutex);
-	}
+	if (call->ordered)
+		starpu_task_destroy(starpu_task_get_current()); /* marks it: StarPU frees it afterwards */
 	__atomic_add_fetch(&engine->finished, 1, __ATOMIC_RELAXED);
 	/* after this line the call may be submitted again */
 	if (__atomic_sub_fetch(pending, 1, __ATOMIC_ACQ_REL) == 0) {
@@ -413,21 +420,27 @@ void engine_buffer_destroy(struct engine_buffer *buffer)
 
 /* ---- submitting and waiting */
 
+/* Several types may have one kind (a dispatch that sends and one that does not), so a type is found by its
+ * address, among some fifteen. */
 static struct starpu_codelet *codelet_of(struct engine *engine, const struct engine_type *type)
 {
-	struct starpu_codelet *codelet = &engine->codelet[type->kind];
-	if (engine->type[type->kind] == type)
-		return codelet;
-	STARPU_ASSERT(!engine->type[type->kind]);
-	starpu_codelet_init(codelet);
-	codelet->cpu_funcs[0] = run_call;
-	codelet->nbuffers = STARPU_VARIABLE_NBUFFERS;
-	codelet->name = type->name;
-	codelet->model = &engine->model[type->kind];
-	engine->model[type->kind] = (struct starpu_perfmodel){
+	int i = 0;
+	while (i < engine->types && engine->type[i] != type)
+		i++;
+	if (i < engine->types)
+		return &engine->codelet[i];
+	if (i == ENGINE_MAX_TYPES)
+		return NULL;
+	starpu_codelet_init(&engine->codelet[i]);
+	engine->codelet[i].cpu_funcs[0] = run_call;
+	engine->codelet[i].nbuffers = STARPU_VARIABLE_NBUFFERS;
+	engine->codelet[i].name = type->name;
+	engine->codelet[i].model = &engine->model[i];
+	engine->model[i] = (struct starpu_perfmodel){
 		.type = STARPU_PER_ARCH, .symbol = type->name, .arch_cost_function = call_cost };
-	engine->type[type->kind] = type;
-	return codelet;
+	engine->type[i] = type;
+	engine->types++;
+	return &engine->codelet[i];
 }
 
 static enum starpu_data_access_mode mode_of(uint8_t mode)
@@ -465,21 +478,26 @@ int engine_submit(struct engine *engine, struct engine_call *call, struct engine
 	struct starpu_task *task = starpu_task_create();
 	if (!task)
 		return error_memory(error, "submitting a task");
-	int code = set_buffers(task, call, error);
+	call->engine = engine;
+	task->cl = codelet_of(engine, call->type); /* before the modes, whose place depends on it */
+	int code = task->cl ? set_buffers(task, call, error)
+			    : error_set(error, ERROR_RUN, call->type->name, "more than %d types of task",
+				      ENGINE_MAX_TYPES);
 	if (code) {
 		starpu_task_destroy(task);
 		return code;
 	}
-	call->engine = engine;
-	task->cl = codelet_of(engine, call->type);
 	task->cl_arg = call;
 	task->priority = call->priority;
 	task->workerids = engine->mask;
 	task->workerids_len = MASK_WORDS;
 	task->callback_func = call_ended;
 	task->callback_arg = call;
-	if (call->ordered)
+	if (call->ordered) {
 		task->destroy = 0; /* else it could not be named once submitted; call_ended frees it */
+		task->epilogue_callback_func = forget_task;
+		task->epilogue_callback_arg = call;
+	}
 	if (call->ordered || after_count) {
 		STARPU_PTHREAD_MUTEX_LOCK(&engine->mutex);
 		declare_after(task, after, after_count);
