@@ -47,3 +47,6 @@ libruntime_a_SOURCES += runtime/tokenizer_normalize.c
 libruntime_a_SOURCES += runtime/tokenizer_regex.c
 libruntime_a_SOURCES += runtime/tokenizer_split.c
 libruntime_a_SOURCES += runtime/tokenizer_text.c runtime/tokenizer_text.h
+libruntime_a_SOURCES += runtime/topology.c runtime/topology.h
+libruntime_a_SOURCES += runtime/topology_limits.c runtime/topology_limits.h
+libruntime_a_SOURCES += runtime/topology_measure.c

@@ -19,6 +19,7 @@ check_PROGRAMS += tests/test_tokenizer
 check_PROGRAMS += tests/test_kv_pages
 check_PROGRAMS += tests/test_model_config
 check_PROGRAMS += tests/test_safetensors
+check_PROGRAMS += tests/test_topology
 
 tests_cppflags = -DOCTANT_TEST_DATA='"$(abs_top_srcdir)/tests"'
 AM_CPPFLAGS += $(tests_cppflags)
