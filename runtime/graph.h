@@ -137,7 +137,7 @@ struct graph {
 	struct graph_chain before, layer, dense_layer, between_stages, after;
 	bool between_before_gather; /* between_stages.before = "all_gather" */
 
-	enum dtype compute;
+	enum dtype compute; /* where not given: fp32, or bf16 for 16-bit weights on a machine of GPUs */
 	bool compute_given;
 	enum dtype residual; /* of collectives and the residual stream: `residual`, fp32 by default */
 	struct graph_schedule schedule;

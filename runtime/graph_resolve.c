@@ -17,6 +17,9 @@ int graph_resolve(struct graph *graph, const struct model *model, const struct g
 	if ((code = graph_place_parts(graph, &graph->model, error)) || (code = graph_default_chains(graph, kinds, error)) ||
 		(code = graph_compose(graph, kinds, error)))
 		return code;
+	/* a host's programs choose by its CPU (graph_set_compute); any GPU has bf16 */
+	if (!graph->compute_given && !graph->machine.host && graph->model.dtype != DTYPE_FP32)
+		graph_set_compute(graph, DTYPE_BF16);
 	if (graph->limits.tokens_per_sequence > graph->model.max_positions)
 		graph->limits.tokens_per_sequence = graph->model.max_positions;
 	return 0;

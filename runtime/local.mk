@@ -50,3 +50,4 @@ libruntime_a_SOURCES += runtime/tokenizer_text.c runtime/tokenizer_text.h
 libruntime_a_SOURCES += runtime/topology.c runtime/topology.h
 libruntime_a_SOURCES += runtime/topology_limits.c runtime/topology_limits.h
 libruntime_a_SOURCES += runtime/topology_measure.c
+libruntime_a_SOURCES += runtime/accounts.c runtime/accounts.h
