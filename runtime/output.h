@@ -7,8 +7,21 @@
  *   OUTPUT_DIR/outputs.jsonl  appended to: each line by one write(2) when its sequence finishes
  *
  * A line survives the death of the process as soon as output_write returns; against the death of the machine
- * the file is synchronised (fdatasync) at most once a second and by output_close. A line torn by a kill or a
- * full disk is cut off when the folder is opened again, and its sequence runs again. One thread at a time. */
+ * the file is synchronised (fdatasync) every few seconds while lines come, and by output_close. A line torn by a
+ * kill or a full disk is cut off when the folder is opened again, and its sequence runs again; so is a damaged end,
+ * as a machine that lost its power may leave it. Damage before whole lines is refused.
+ *
+ * A line of a plain row, and of an OpenAI batch row:
+ *
+ *   {"id": "a", "text": "…", "tokens": [1, 2], "finish_reason": "stop" | "length" | "error", "prompt_tokens": 3,
+ *    "completion_tokens": 2, "ttft_s": 0.01, "latency_s": 0.02, "logprobs": [-0.1, -0.2], "error": "why"}
+ *   {"id": "batch_req_1", "custom_id": "a", "response": {"status_code": 200, "request_id": "req_1", "body": {
+ *    "id": "cmpl-1", "object": "text_completion", "created": 1700000000, "model": "m", "choices": [{"index": 0,
+ *    "text": "…", "finish_reason": "stop", "token_ids": [1, 2], "logprobs": {"tokens": ["token_id:1", …],
+ *    "token_logprobs": [-0.1, …]} | null}], "usage": {"prompt_tokens": 3, "completion_tokens": 2,
+ *    "total_tokens": 5}}}, "error": null | {"code": "failed", "message": "why"}, "ttft_s": 0.01, "latency_s": 0.02}
+ *
+ * Reals have 9 significant digits, enough to tell any two floats apart. One thread at a time. */
 #ifndef OCTANT_OUTPUT_H
 #define OCTANT_OUTPUT_H
 
@@ -24,17 +37,17 @@ struct output;
 enum output_mode {
 	OUTPUT_FRESH,  /* refuse a folder that holds results */
 	OUTPUT_RESUME, /* go on where this same run stopped; a missing or empty folder starts afresh */
-	OUTPUT_FORCE,  /* remove the results that the folder holds (outputs.jsonl, run.json) and start afresh */
+	OUTPUT_FORCE,  /* remove the results that the folder holds (the files that a run writes) and start afresh */
 };
 
 struct output_identity { /* what a resumed run must have in common with the one it goes on with */
-	const char *model;   /* the checkpoint's directory as given, for people; not compared */
+	const char *model;   /* its name, for people, and for rows that do not say one; not compared */
 	uint64_t model_fingerprint;    /* of config.json and the weights' names, sizes and headers */
 	uint64_t settings_fingerprint; /* of what else decides tokens: compute and KV dtype, mesh, reductions */
 	const char *settings;          /* the same as a short text, for the message: "bf16, kv fp16, 2x2x2" */
 };
 
-/* Makes the folder where it is missing, takes a lock on it (another live run in the same folder is refused) and
+/* Makes the folder (and those above it) where it is missing, takes a lock on it (another live run in the same folder is refused) and
  * finds the sequences that are finished. Errors: ERROR_INPUT when the folder holds another run's results,
  * is locked, or holds lines that do not belong to `requests`; ERROR_RUN when it cannot be written; ERROR_MEMORY.
  * `requests` must outlive the output. */
@@ -58,7 +71,7 @@ struct output_result {
 	double ttft_s, latency_s; /* since the run's start; negative: unknown, null in the line */
 };
 
-/* Writes one line. Errors: ERROR_RUN with the system's reason (a full disk): what was written of the line is cut
+/* Writes one line. The caller ignores SIGXFSZ, or a limit on file sizes ends the process. Errors: ERROR_RUN with the system's reason (a full disk): what was written of the line is cut
  * off again, and the earlier lines stand. A second result of a sequence is an ERROR_RUN. */
 int output_write(struct output *output, const struct output_result *result, struct error *error);
 

@@ -14,6 +14,7 @@ check_PROGRAMS += tests/test_batcher
 tests_test_batcher_SOURCES = tests/test_batcher.c tests/fake_executor.c tests/fake_executor.h
 check_PROGRAMS += tests/test_checkpoint
 check_PROGRAMS += tests/test_error
+check_PROGRAMS += tests/test_output
 check_PROGRAMS += tests/test_request
 check_PROGRAMS += tests/test_tokenizer
 check_PROGRAMS += tests/test_kv_pages
