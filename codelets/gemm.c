@@ -19,10 +19,12 @@ enum {
 };
 
 static bool library = true;
+static bool dot_bf16; /* the CPU has bf16 dot products; what libxsmm does without them depends on the rows too */
 
 static void start(void)
 {
 	libxsmm_init();
+	dot_bf16 = libxsmm_get_target_archid() >= LIBXSMM_X86_AVX512_CPX && libxsmm_get_target_archid() <= LIBXSMM_X86_ALLFEAT;
 	vector_start();
 }
 
@@ -105,8 +107,8 @@ static union kernel find_kernel(enum dtype dtype, int width, int rows, int k, si
 	const float alpha = 1, beta = 0;
 	const libxsmm_blasint lda = width, ldb = (libxsmm_blasint) ldx, ldc = (libxsmm_blasint) ldy;
 	union kernel kernel = { .any = NULL };
-	/* For up to 16 columns of FP32 libxsmm cuts k into several sums, and how depends on the number of rows. */
-	if (!library || ldx > INT32_MAX || ldy > INT32_MAX || (dtype == DTYPE_FP32 && width <= 16))
+	/* For up to 16 columns libxsmm cuts k into several sums, and how depends on the number of rows. */
+	if (!library || ldx > INT32_MAX || ldy > INT32_MAX || width <= 16 || (dtype == DTYPE_BF16 && !dot_bf16))
 		return kernel;
 	if (dtype == DTYPE_FP32) {
 		int flags = LIBXSMM_GEMM_FLAG_NONE;

@@ -21,6 +21,16 @@ check_PROGRAMS += tests/test_kv_pages
 check_PROGRAMS += tests/test_model_config
 check_PROGRAMS += tests/test_safetensors
 check_PROGRAMS += tests/test_topology
+check_PROGRAMS += tests/test_gemm
+tests_test_gemm_SOURCES = tests/test_gemm.c tests/kernels.h
+check_PROGRAMS += tests/test_kernels_attention
+tests_test_kernels_attention_SOURCES = tests/test_kernels_attention.c tests/kernels.h
+check_PROGRAMS += tests/test_kernels_experts
+tests_test_kernels_experts_SOURCES = tests/test_kernels_experts.c tests/kernels.h
+check_PROGRAMS += tests/test_kernels_rows
+tests_test_kernels_rows_SOURCES = tests/test_kernels_rows.c tests/kernels.h
+check_PROGRAMS += tests/test_kernels_sample
+tests_test_kernels_sample_SOURCES = tests/test_kernels_sample.c tests/kernels.h
 
 tests_cppflags = -DOCTANT_TEST_DATA='"$(abs_top_srcdir)/tests"'
 AM_CPPFLAGS += $(tests_cppflags)
