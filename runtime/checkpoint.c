@@ -135,6 +135,13 @@ static int open_index(struct checkpoint *checkpoint, const char *path, struct er
 	return code;
 }
 
+bool checkpoint_has_weights(const char *directory)
+{
+	char path[PATH_ROOM];
+	return (!join(path, directory, SINGLE, NULL) && !access(path, F_OK)) ||
+		(!join(path, directory, INDEX, NULL) && !access(path, F_OK));
+}
+
 static int open_files(struct checkpoint *checkpoint, struct error *error)
 {
 	static const char *const others[] = { "pytorch_model.bin", "pytorch_model.bin.index.json",

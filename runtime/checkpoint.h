@@ -59,6 +59,9 @@ enum checkpoint_role {
 	CHECKPOINT_ROLES
 };
 
+/* Whether the directory has weights at all: a config.json alone is enough to plan with. */
+bool checkpoint_has_weights(const char *directory);
+
 /* Reads config and headers, not weights. Sets *checkpoint only on success. Errors: ERROR_INPUT with the file;
  * ERROR_MEMORY. That the tensors are there and of the right shape is for checkpoint_check. */
 int checkpoint_open(const char *directory, struct checkpoint **checkpoint, struct error *error);

@@ -2,11 +2,22 @@
 #
 # build/octant, and the scripts beside it. One line a module, headers too, in alphabetical order:
 # octant_SOURCES += tools/NAME.c tools/NAME.h
-# The program itself (`bin_PROGRAMS += octant`) is listed with the file that has main.
 
 EXTRA_DIST += tools/build tools/check tools/common.sh tools/make_model tools/quickstart tools/setup tools/starpu.sh
 octant_SOURCES += tools/cmd_graph.c tools/commands.h
+octant_SOURCES += tools/cmd_model.c
+octant_SOURCES += tools/cmd_topology.c
 octant_SOURCES += tools/draw.c tools/draw.h
 octant_SOURCES += tools/draw_svg.c tools/draw_svg.h
 octant_SOURCES += tools/graph_show.c tools/graph_show.h
 octant_SOURCES += tools/graph_show_json.c
+octant_SOURCES += tools/cmd_run.c
+octant_SOURCES += tools/model_card.c tools/model_card.h
+octant_SOURCES += tools/octant.c
+octant_SOURCES += tools/run_identity.c tools/run_identity.h
+octant_SOURCES += tools/run_memory.c tools/run_memory.h
+octant_SOURCES += tools/run_options.c tools/run_options.h
+octant_SOURCES += tools/run_report.c tools/run_report.h
+octant_SOURCES += tools/run_results.c tools/run_results.h
+octant_SOURCES += tools/run_routing.c tools/run_routing.h
+octant_SOURCES += tools/tokenize.c tools/tokenize.h
