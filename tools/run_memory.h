@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * How large a run's KV pools and slots are, and whether they fit: the accounts of device memory against what the
+ * host really has, before anything is loaded. */
+#ifndef OCTANT_TOOLS_RUN_MEMORY_H
+#define OCTANT_TOOLS_RUN_MEMORY_H
+
+#include <stdbool.h>
+#include "runtime/batcher.h"
+#include "runtime/graph.h"
+#include "runtime/request.h"
+#include "runtime/topology.h"
+#include "tasks/deployment.h"
+
+struct run_memory {
+	struct deployment_sizes sizes;
+	struct deployment_account account[MESH_MAX_DEVICES]; /* by stage · S + index */
+	double total;      /* of all devices: what this host must hold */
+	double available;  /* of this host */
+	int64_t pages_wanted; /* of a group's pool: what the sequences need when all that may run do */
+};
+
+/* KV pools are as large as the workload needs (the graph's limits where `requests` is NULL) and memory allows;
+ * kv.pages decides where given. Errors: ERROR_INPUT where not even one page fits beside weights and slots. */
+int run_memory_plan(const struct graph *graph, const struct requests *requests, const struct topology *topology,
+	struct run_memory *memory, struct error *error);
+
+/* A table for people, or JSON. */
+void run_memory_print(const struct graph *graph, const struct run_memory *memory, bool json);
+
+#endif

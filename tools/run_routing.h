@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * How many rows went to each expert: summed over a run for the metrics, and, when asked for, one line a micro-batch
+ * in a file that a simulation replays:
+ *
+ *   {"micro_batch": 12, "phase": "decode", "rows": 64, "counts": [[…experts], …layers]} */
+#ifndef OCTANT_TOOLS_RUN_ROUTING_H
+#define OCTANT_TOOLS_RUN_ROUTING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include "runtime/batch.h"
+#include "runtime/error.h"
+#include "runtime/model.h"
+
+struct run_routing {
+	int layers, experts;
+	const bool *dense; /* [layers] */
+	int64_t *load;     /* [layers][experts] */
+	FILE *file;        /* NULL: not recorded */
+	char path[1024];
+};
+
+/* `path` NULL: only summed. `append` goes on with an earlier run's file. */
+int run_routing_open(struct run_routing *routing, const struct model *model, const char *path, bool append,
+	struct error *error);
+int run_routing_add(struct run_routing *routing, const struct micro_batch *micro_batch, struct error *error);
+int run_routing_close(struct run_routing *routing, struct error *error);
+
+/* Largest over mean load of a layer's experts, the mean of that over layers with experts; 1 is balanced, 0 nothing. */
+double run_routing_imbalance(const struct run_routing *routing);
+
+#endif
