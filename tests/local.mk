@@ -17,6 +17,8 @@ check_PROGRAMS += tests/test_error
 check_PROGRAMS += tests/test_output
 check_PROGRAMS += tests/test_request
 check_PROGRAMS += tests/test_tokenizer
+check_PROGRAMS += tests/test_golden
+tests_test_golden_SOURCES = tests/test_golden.c tests/model_run.c tests/model_run.h
 check_PROGRAMS += tests/test_kv_pages
 check_PROGRAMS += tests/test_model_config
 check_PROGRAMS += tests/test_safetensors
@@ -47,6 +49,7 @@ AM_TESTS_ENVIRONMENT = \
 	OCTANT_SOURCE_DIR='$(abs_top_srcdir)'; export OCTANT_SOURCE_DIR; \
 	SANITIZE_CFLAGS='$(SANITIZE_CFLAGS)'; export SANITIZE_CFLAGS;
 
+dist_check_SCRIPTS += tests/cmd_model.sh
 dist_check_SCRIPTS += tests/make_model.sh
 EXTRA_DIST += tests/golden
 EXTRA_DIST += tests/run tests/lsan.supp
