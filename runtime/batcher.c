@@ -90,7 +90,7 @@ static bool create_slot(struct batcher *b, struct slot *slot)
 	if (b->options.record_routing)
 		m->routed = calloc((size_t) b->options.layers * (size_t) b->options.experts, sizeof *m->routed);
 	return m->segment && m->token && m->position && m->seat && m->sample && m->sampled && m->logprob && m->after &&
-		m->sampled_after && (m->routed || !b->options.record_routing);
+	       m->sampled_after && (m->routed || !b->options.record_routing);
 }
 
 static void destroy_slot(struct slot *slot)
@@ -248,12 +248,12 @@ int batcher_add(struct batcher *b, const struct sequence *sequence, int *index, 
 	if (!sequence->prompt || sequence->prompt_tokens < 1)
 		return error_set(error, ERROR_INPUT, NULL, "a sequence without prompt tokens");
 	if (sequence->max_new_tokens < 1)
-		return error_set(
-			error, ERROR_INPUT, NULL, "max_new_tokens = %d; at least 1 is needed", sequence->max_new_tokens);
+		return error_set(error, ERROR_INPUT, NULL, "max_new_tokens = %d; at least 1 is needed",
+			sequence->max_new_tokens);
 	for (int i = 0; i < sequence->prompt_tokens; i++)
 		if (sequence->prompt[i] < 0 || sequence->prompt[i] >= b->options.vocab)
-			return error_set(error, ERROR_INPUT, NULL, "prompt token %d is %d; the vocabulary has 0 to %d", i,
-				sequence->prompt[i], b->options.vocab - 1);
+			return error_set(error, ERROR_INPUT, NULL, "prompt token %d is %d; the vocabulary has 0 to %d",
+				i, sequence->prompt[i], b->options.vocab - 1);
 	if (b->entries == b->entry_room) {
 		int room = b->entry_room ? 2 * b->entry_room : 256;
 		struct entry *grown;
@@ -267,7 +267,7 @@ int batcher_add(struct batcher *b, const struct sequence *sequence, int *index, 
 		b->entry_room = room;
 	}
 	*index = b->entries++;
-	b->entry[*index] = (struct entry) {.sequence = *sequence, .seat = -1};
+	b->entry[*index] = (struct entry){.sequence = *sequence, .seat = -1};
 	if (never_fits(b, sequence, why, sizeof why))
 		finish(b, *index, FINISH_ERROR, why);
 	return 0;

@@ -136,7 +136,8 @@ static void emit(struct batcher *b, struct micro_batch *m, int index, int rows)
 	struct segment *segment = &m->segment[m->segments++];
 	bool decode = seat->state == SEAT_DECODE;
 
-	*segment = (struct segment) {.row = m->rows, .rows = rows, .position = seat->done, .seat = index, .pages = seat->page};
+	*segment = (struct segment){
+		.row = m->rows, .rows = rows, .position = seat->done, .seat = index, .pages = seat->page};
 	for (int r = 0; r < rows; r++) {
 		m->token[m->rows + r] = decode ? -1 : seat->history[seat->done + r];
 		m->position[m->rows + r] = seat->done + r;
@@ -153,13 +154,16 @@ static void emit(struct batcher *b, struct micro_batch *m, int index, int rows)
 		b->counters.prefill_rows += rows;
 	}
 	if (seat->done < seat->seen)
-		b->counters.recomputed_rows += (seat->seen < seat->done + rows ? seat->seen : seat->done + rows) - seat->done;
+		b->counters.recomputed_rows +=
+			(seat->seen < seat->done + rows ? seat->seen : seat->done + rows) - seat->done;
 	m->rows += rows;
 	seat->done += rows;
 	seat->last_end = m->number + 1;
 	if (!decode && seat->done < seat->target)
 		return;
-	m->sample[m->samples++] = (struct sample) {.row = m->rows - 1, .seat = index, .position = seat->done,
+	m->sample[m->samples++] = (struct sample){.row = m->rows - 1,
+		.seat = index,
+		.position = seat->done,
 		.sampling = b->entry[seat->sequence].sequence.sampling};
 	seat->scheduled++;
 	seat->sampled_end = m->number + 1;

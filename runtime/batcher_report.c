@@ -67,8 +67,8 @@ __attribute__((format(printf, 2, 3))) static void put(struct line *line, const c
 	va_list list;
 
 	va_start(list, format);
-	line->length += vsnprintf(used < line->size ? line->text + used : NULL, used < line->size ? line->size - used : 0,
-		format, list);
+	line->length += vsnprintf(
+		used < line->size ? line->text + used : NULL, used < line->size ? line->size - used : 0, format, list);
 	va_end(list);
 }
 
@@ -79,7 +79,8 @@ int batcher_dump(const struct batcher *b, const struct micro_batch *m, char *tex
 	const struct slot *slot = &b->slot[m->number % (uint64_t) b->options.slots];
 	int sample = 0;
 
-	put(&line, "%llu i%llu %s", (unsigned long long) m->number, (unsigned long long) slot->iteration, phases[m->phase]);
+	put(&line, "%llu i%llu %s", (unsigned long long) m->number, (unsigned long long) slot->iteration,
+		phases[m->phase]);
 	for (int g = 0; g < m->groups; g++) {
 		if (m->groups > 1)
 			put(&line, " g%d", g);
@@ -87,8 +88,8 @@ int batcher_dump(const struct batcher *b, const struct micro_batch *m, char *tex
 			const struct segment *s = &m->segment[i];
 			bool sampled = sample < m->samples && m->sample[sample].row == s->row + s->rows - 1;
 
-			put(&line, " s%d:%d+%d@%d%s%s", batcher_seat_sequence(b, s->seat), s->position, s->rows, s->seat,
-				sampled ? "*" : "", m->token[s->row] < 0 ? "!" : "");
+			put(&line, " s%d:%d+%d@%d%s%s", batcher_seat_sequence(b, s->seat), s->position, s->rows,
+				s->seat, sampled ? "*" : "", m->token[s->row] < 0 ? "!" : "");
 			sample += sampled;
 		}
 	}

@@ -68,7 +68,7 @@ static void preempt(struct batcher *b, struct seat *seat)
 		batcher_seat_drained(b, seat);
 }
 
-struct shortage { /* of one pool */
+struct shortage {   /* of one pool */
 	int coming; /* pages that come back without anybody being preempted */
 	int wanted; /* seats that wait for one page each */
 	int older;  /* those of them that are older than a given one */

@@ -16,8 +16,8 @@ int kv_pages_create(int64_t pages, struct kv_pages **out, struct error *error)
 	size_t room;
 
 	if (pages < 0 || pages > INT32_MAX)
-		return error_set(error, ERROR_INPUT, NULL, "a KV pool of %lld pages; 0 to %d are possible", (long long) pages,
-			INT32_MAX);
+		return error_set(error, ERROR_INPUT, NULL, "a KV pool of %lld pages; 0 to %d are possible",
+			(long long) pages, INT32_MAX);
 	room = pages ? (size_t) pages : 1;
 	pool = calloc(1, sizeof *pool);
 	if (!pool)

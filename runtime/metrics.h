@@ -80,6 +80,7 @@ struct metrics {
 	int sequences; /* of the workload */
 	int prompt_min, prompt_max;
 	int64_t prompt_tokens, new_tokens;
+	int64_t decoded_tokens; /* new ones but each sequence's first */
 
 	double makespan_s, prefill_window_s, decode_window_s;
 	double prefill_tokens_per_s, decode_tokens_per_s, total_tokens_per_s;

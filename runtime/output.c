@@ -79,7 +79,8 @@ static int lock_folder(struct output *output, struct error *error)
 {
 	output->lock = open(output->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (output->lock < 0)
-		return error_set(error, ERROR_INPUT, output->directory, "cannot be opened as a folder: %s", strerror(errno));
+		return error_set(
+			error, ERROR_INPUT, output->directory, "cannot be opened as a folder: %s", strerror(errno));
 	/* where a file system has no locks, two runs in one folder go unnoticed, which is better than none */
 	if (flock(output->lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
 		return error_set(error, ERROR_INPUT, output->directory, "another run is writing into this folder");

@@ -134,11 +134,12 @@ static json_t *openai_response(const struct output *output, const struct request
 	if (!choice)
 		return NULL;
 	/* "o" hands the choice over, also where packing fails */
-	return json_pack("{s:i, s:o, s:{s:o, s:s, s:I, s:s, s:[o], s:{s:i, s:i, s:i}}}", "status_code", 200, "request_id",
-		json_sprintf("req_%d", result->sequence + 1), "body", "id", json_sprintf("cmpl-%d", result->sequence + 1),
-		"object", "text_completion", "created", (json_int_t) time(NULL), "model",
-		r->model ? r->model : output->model, "choices", choice, "usage", "prompt_tokens", r->prompt_tokens,
-		"completion_tokens", result->count, "total_tokens", r->prompt_tokens + result->count);
+	return json_pack("{s:i, s:o, s:{s:o, s:s, s:I, s:s, s:[o], s:{s:i, s:i, s:i}}}", "status_code", 200,
+		"request_id", json_sprintf("req_%d", result->sequence + 1), "body", "id",
+		json_sprintf("cmpl-%d", result->sequence + 1), "object", "text_completion", "created",
+		(json_int_t) time(NULL), "model", r->model ? r->model : output->model, "choices", choice, "usage",
+		"prompt_tokens", r->prompt_tokens, "completion_tokens", result->count, "total_tokens",
+		r->prompt_tokens + result->count);
 }
 
 static json_t *openai_line(const struct output *output, const struct request *r, const struct output_result *result)
@@ -149,8 +150,7 @@ static json_t *openai_line(const struct output *output, const struct request *r,
 	put(&b, "id", json_sprintf("batch_req_%d", result->sequence + 1));
 	put(&b, "custom_id", json_string(r->id));
 	put(&b, "response", failed ? json_null() : openai_response(output, r, result));
-	put(&b, "error",
-		failed ? json_pack("{s:s, s:o}", "code", "failed", "message", why_text(result)) : json_null());
+	put(&b, "error", failed ? json_pack("{s:s, s:o}", "code", "failed", "message", why_text(result)) : json_null());
 	put(&b, "ttft_s", seconds(result->ttft_s));
 	put(&b, "latency_s", seconds(result->latency_s));
 	if (b.failed) {

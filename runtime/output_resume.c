@@ -20,8 +20,8 @@ static void put_hash(char *text, size_t size, uint64_t hash)
 	snprintf(text, size, "%016" PRIx64, hash);
 }
 
-int output_run_text(const struct output_identity *identity, const struct requests *requests, char **text,
-	struct error *error)
+int output_run_text(
+	const struct output_identity *identity, const struct requests *requests, char **text, struct error *error)
 {
 	char input[20], model[20], settings[20];
 	json_t *value;
@@ -29,9 +29,9 @@ int output_run_text(const struct output_identity *identity, const struct request
 	put_hash(input, sizeof input, requests->fingerprint);
 	put_hash(model, sizeof model, identity->model_fingerprint);
 	put_hash(settings, sizeof settings, identity->settings_fingerprint);
-	value = json_pack("{s:i, s:{s:i, s:s}, s:{s:s, s:s}, s:{s:s, s:s}}", "version", RUN_VERSION, "input", "sequences",
-		requests->count, "fingerprint", input, "model", "name", identity->model, "fingerprint", model, "settings",
-		"text", identity->settings, "fingerprint", settings);
+	value = json_pack("{s:i, s:{s:i, s:s}, s:{s:s, s:s}, s:{s:s, s:s}}", "version", RUN_VERSION, "input",
+		"sequences", requests->count, "fingerprint", input, "model", "name", identity->model, "fingerprint",
+		model, "settings", "text", identity->settings, "fingerprint", settings);
 	*text = value ? json_dumps(value, JSON_INDENT(2)) : NULL;
 	json_decref(value);
 	return *text ? 0 : error_memory(error, "writing run.json");
@@ -52,17 +52,19 @@ static int compare(const json_t *root, const char *path, const struct output_ide
 
 	if (version != RUN_VERSION)
 		return error_set(error, ERROR_INPUT, path,
-			"has version %" JSON_INTEGER_FORMAT ", not %d: another version of the program wrote it", version,
-			RUN_VERSION);
+			"has version %" JSON_INTEGER_FORMAT ", not %d: another version of the program wrote it",
+			version, RUN_VERSION);
 	put_hash(hash, sizeof hash, requests->fingerprint);
 	if (strcmp(hash, text_at(root, "input", "fingerprint")))
 		return error_set(error, ERROR_INPUT, path,
 			"the folder's results are of another input (of %" JSON_INTEGER_FORMAT
 			" sequences, here %d; ids, prompts, lengths and sampling must be the same)",
-			json_integer_value(json_object_get(json_object_get(root, "input"), "sequences")), requests->count);
+			json_integer_value(json_object_get(json_object_get(root, "input"), "sequences")),
+			requests->count);
 	put_hash(hash, sizeof hash, identity->model_fingerprint);
 	if (strcmp(hash, text_at(root, "model", "fingerprint")))
-		return error_set(error, ERROR_INPUT, path, "the folder's results are of another model (%.200s, here %.200s)",
+		return error_set(error, ERROR_INPUT, path,
+			"the folder's results are of another model (%.200s, here %.200s)",
 			text_at(root, "model", "name"), identity->model);
 	put_hash(hash, sizeof hash, identity->settings_fingerprint);
 	if (strcmp(hash, text_at(root, "settings", "fingerprint")))

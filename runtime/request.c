@@ -26,7 +26,7 @@ uint64_t request_seed(const char *id)
 
 void request_options_default(struct request_options *options)
 {
-	*options = (struct request_options) {.sampling = {.top_p = 1}, .max_new_tokens = REQUEST_MAX_NEW_TOKENS};
+	*options = (struct request_options){.sampling = {.top_p = 1}, .max_new_tokens = REQUEST_MAX_NEW_TOKENS};
 }
 
 /* What is being read. */
@@ -56,7 +56,7 @@ static int add_row(struct reader *reader, unsigned line, const json_t *value, st
 	}
 	row.number = all->count + 1;
 	row.request = &all->request[all->count];
-	*row.request = (struct request) {0};
+	*row.request = (struct request){0};
 	all->count++; /* from here on request_destroy frees it */
 	return request_row_read(&row, value, error);
 }
@@ -80,8 +80,8 @@ static int read_lines(struct reader *reader, const char *text, size_t size, stru
 		while (blank < length && is_blank(text[at + blank]))
 			blank++;
 		if (blank < length) {
-			code = json_file_parse(
-				reader->path, line, text + at, length, JSON_ALLOW_NUL | JSON_DECODE_ANY, &value, &inner);
+			code = json_file_parse(reader->path, line, text + at, length, JSON_ALLOW_NUL | JSON_DECODE_ANY,
+				&value, &inner);
 			if (code)
 				return error_set(error, code, inner.where, "%s%s", inner.text,
 					code == ERROR_INPUT ? "; each line must be one whole object" : "");
@@ -177,8 +177,8 @@ static int make_table(struct requests *all, const char *path, struct error *erro
 		int other = request_find(all, r->id);
 
 		if (other >= 0)
-			return error_at(error, ERROR_INPUT, path, r->line, "the id \"%.200s\" is that of line %u too", r->id,
-				all->request[other].line);
+			return error_at(error, ERROR_INPUT, path, r->line, "the id \"%.200s\" is that of line %u too",
+				r->id, all->request[other].line);
 		while (all->table[at] >= 0)
 			at = (at + 1) & (size - 1);
 		all->table[at] = i;

@@ -14,8 +14,8 @@
 static const char *const plain_keys[] = {"id", "prompt", "tokens", "max_new_tokens", "temperature", "top_p", "top_k",
 	"min_p", "seed", "stop", "ignore_eos", "logprobs", NULL};
 static const char *const batch_keys[] = {"custom_id", "method", "url", "body", NULL};
-static const char *const body_keys[] = {"model", "prompt", "max_tokens", "temperature", "top_p", "top_k", "min_p", "seed",
-	"stop", "ignore_eos", "logprobs", "n", "best_of", "stream", "stream_options", "echo", "suffix",
+static const char *const body_keys[] = {"model", "prompt", "max_tokens", "temperature", "top_p", "top_k", "min_p",
+	"seed", "stop", "ignore_eos", "logprobs", "n", "best_of", "stream", "stream_options", "echo", "suffix",
 	"frequency_penalty", "presence_penalty", "logit_bias", "user", NULL};
 
 __attribute__((format(printf, 3, 4))) static int refuse(
@@ -104,13 +104,14 @@ static int read_boolean(
 	return 0;
 }
 
-static int known_keys(
-	const struct request_row *row, const json_t *object, const char *const *keys, const char *what, struct error *error)
+static int known_keys(const struct request_row *row, const json_t *object, const char *const *keys, const char *what,
+	struct error *error)
 {
 	const char *key, *near;
 	json_t *value;
 
-	json_object_foreach((json_t *) object, key, value) {
+	json_object_foreach((json_t *) object, key, value)
+	{
 		int i = 0;
 		while (keys[i] && strcmp(keys[i], key))
 			i++;
@@ -181,7 +182,8 @@ static int read_tokens(const struct request_row *row, const char *key, const jso
 		int code;
 
 		if (!json_is_integer(value))
-			return refuse(row, error, "token %zu of \"%s\" is %s; it must be an integer", i, key, kind_of(value));
+			return refuse(
+				row, error, "token %zu of \"%s\" is %s; it must be an integer", i, key, kind_of(value));
 		code = check_token(row, key, i, json_integer_value(value), error);
 		if (code)
 			return code;
@@ -231,12 +233,13 @@ static int read_prompt(const struct request_row *row, const json_t *object, stru
 		if (!prompt)
 			return refuse(row, error, "\"body\" has no \"prompt\"");
 		if (json_is_array(prompt))
-			return json_is_string(json_array_get(prompt, 0)) || json_is_array(json_array_get(prompt, 0)) ?
-				refuse(row, error, "\"prompt\" is a list of prompts; give each a row of its own") :
-				read_tokens(row, "prompt", prompt, error);
+			return json_is_string(json_array_get(prompt, 0)) || json_is_array(json_array_get(prompt, 0))
+				       ? refuse(row, error,
+						 "\"prompt\" is a list of prompts; give each a row of its own")
+				       : read_tokens(row, "prompt", prompt, error);
 		if (!json_is_string(prompt))
-			return refuse(
-				row, error, "\"prompt\" is %s; it must be a string or a list of tokens", kind_of(prompt));
+			return refuse(row, error, "\"prompt\" is %s; it must be a string or a list of tokens",
+				kind_of(prompt));
 		return encode_prompt(row, prompt, error);
 	}
 	if (prompt && tokens)
@@ -265,7 +268,8 @@ static int read_stop(const struct request_row *row, const json_t *object, struct
 		return refuse(row, error, "\"stop\" is %s; it must be a string or a list of strings", kind_of(value));
 	count = json_is_array(value) ? json_array_size(value) : 1;
 	if (count > REQUEST_MAX_STOPS)
-		return refuse(row, error, "\"stop\" has %zu strings; at most %d are possible", count, REQUEST_MAX_STOPS);
+		return refuse(
+			row, error, "\"stop\" has %zu strings; at most %d are possible", count, REQUEST_MAX_STOPS);
 	if (count && !row->options->encode)
 		return refuse(row, error, "\"stop\" is text and the model has no tokenizer");
 	for (size_t i = 0; i < count; i++) {
@@ -334,7 +338,10 @@ static int read_settings(const struct request_row *row, const json_t *object, st
 	if (code)
 		return code;
 	r->max_new_tokens = length ? (int) length : REQUEST_MAX_NEW_TOKENS;
-	r->sampling = (struct sampling) {.temperature = temperature, .top_p = top_p, .min_p = min_p, .top_k = (int) top_k,
+	r->sampling = (struct sampling){.temperature = temperature,
+		.top_p = top_p,
+		.min_p = min_p,
+		.top_k = (int) top_k,
 		.seed = value_of(object, "seed") ? (uint64_t) seed : request_seed(r->id)};
 	return 0;
 }
@@ -352,7 +359,8 @@ static int refuse_unsupported(const struct request_row *row, const json_t *body,
 	for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
 		value = value_of(body, fixed[i].key);
 		if (value && (!json_is_number(value) || json_number_value(value) != fixed[i].only))
-			return refuse(row, error, "\"%s\" is not supported; only %g is possible", fixed[i].key, fixed[i].only);
+			return refuse(row, error, "\"%s\" is not supported; only %g is possible", fixed[i].key,
+				fixed[i].only);
 	}
 	for (size_t i = 0; i < sizeof off / sizeof *off; i++) {
 		value = value_of(body, off[i]);
@@ -372,8 +380,8 @@ static int refuse_unsupported(const struct request_row *row, const json_t *body,
 
 static int read_batch_row(const struct request_row *row, const json_t *object, struct error *error)
 {
-	const json_t *method = value_of(object, "method"), *url = value_of(object, "url"), *body = value_of(object, "body"),
-		     *model;
+	const json_t *method = value_of(object, "method"), *url = value_of(object, "url"),
+		     *body = value_of(object, "body"), *model;
 	int code = known_keys(row, object, batch_keys, "a batch row", error);
 
 	if (code)
@@ -388,8 +396,9 @@ static int read_batch_row(const struct request_row *row, const json_t *object, s
 	if (!json_is_string(url))
 		return refuse(row, error, "a batch row needs a \"url\": \"/v1/completions\"");
 	if (!strcmp(json_string_value(url), "/v1/chat/completions"))
-		return refuse(row, error, "\"/v1/chat/completions\" is not supported: chat templates are not; "
-					  "give the whole prompt to \"/v1/completions\"");
+		return refuse(row, error,
+			"\"/v1/chat/completions\" is not supported: chat templates are not; "
+			"give the whole prompt to \"/v1/completions\"");
 	if (strcmp(json_string_value(url), "/v1/completions"))
 		return refuse(row, error, "\"url\" is \"%.200s\"; only \"/v1/completions\" is supported",
 			json_string_value(url));
@@ -420,8 +429,10 @@ int request_row_read(const struct request_row *row, const json_t *value, struct 
 	r->ignore_eos = row->options->ignore_eos;
 	r->logprobs = row->options->logprobs;
 	if (!json_is_object(value))
-		return refuse(row, error, "row %d is %s; it must be an object {\"prompt\": …}", row->number, kind_of(value));
-	r->openai = json_object_get(value, "custom_id") || json_object_get(value, "url") || json_object_get(value, "body");
+		return refuse(
+			row, error, "row %d is %s; it must be an object {\"prompt\": …}", row->number, kind_of(value));
+	r->openai =
+		json_object_get(value, "custom_id") || json_object_get(value, "url") || json_object_get(value, "body");
 	if (r->openai)
 		return read_batch_row(row, value, error);
 	code = known_keys(row, value, plain_keys, "a row", error);
@@ -437,5 +448,5 @@ void request_clear(struct request *r)
 	free(r->model);
 	for (int i = 0; i < r->stops; i++)
 		free(r->stop[i]);
-	*r = (struct request) {0};
+	*r = (struct request){0};
 }

@@ -45,7 +45,7 @@ int32_t fake_next(const int32_t *history, int count, uint64_t seed, int vocab, f
 
 void fake_create(struct fake_executor *fake, struct batcher *batcher, const struct batcher_options *o, uint64_t seed)
 {
-	*fake = (struct fake_executor) {.batcher = batcher, .options = o, .random = seed};
+	*fake = (struct fake_executor){.batcher = batcher, .options = o, .random = seed};
 	fake->table = calloc((size_t) o->seats, sizeof *fake->table);
 	fake->kv = calloc((size_t) o->groups, sizeof *fake->kv);
 	fake->owner = calloc((size_t) o->groups, sizeof *fake->owner);

@@ -14,6 +14,7 @@ check_PROGRAMS += tests/test_batcher
 tests_test_batcher_SOURCES = tests/test_batcher.c tests/fake_executor.c tests/fake_executor.h
 check_PROGRAMS += tests/test_checkpoint
 check_PROGRAMS += tests/test_error
+check_PROGRAMS += tests/test_metrics
 check_PROGRAMS += tests/test_output
 check_PROGRAMS += tests/test_request
 check_PROGRAMS += tests/test_tokenizer
@@ -32,6 +33,7 @@ tests_test_kernels_experts_SOURCES = tests/test_kernels_experts.c tests/kernels.
 check_PROGRAMS += tests/test_kernels_rows
 tests_test_kernels_rows_SOURCES = tests/test_kernels_rows.c tests/kernels.h
 check_PROGRAMS += tests/test_kernels_sample
+check_PROGRAMS += tests/test_trace_file
 tests_test_kernels_sample_SOURCES = tests/test_kernels_sample.c tests/kernels.h
 
 tests_cppflags = -DOCTANT_TEST_DATA='"$(abs_top_srcdir)/tests"'

@@ -105,11 +105,21 @@ static void make_scene(struct scene *scene, uint64_t seed)
 	int longest;
 
 	memset(scene, 0, sizeof *scene);
-	*o = (struct batcher_options) {.groups = RANDOM(1, 3), .seats = RANDOM(1, 9), .page_tokens = RANDOM(1, 5),
-		.prefill_tokens = RANDOM(0, 1) ? RANDOM(1, 6) : RANDOM(1, 100), .prefill_micro_batches = RANDOM(1, 3),
-		.decode_micro_batches = RANDOM(1, 4), .ahead = RANDOM(1, 4), .slots = RANDOM(1, 8),
-		.interleave = (enum interleave) RANDOM(0, 2), .vocab = VOCAB, .eos = {EOS}, .eos_count = 1,
-		.on_token = on_token, .on_finish = on_finish, .context = scene};
+	*o = (struct batcher_options){.groups = RANDOM(1, 3),
+		.seats = RANDOM(1, 9),
+		.page_tokens = RANDOM(1, 5),
+		.prefill_tokens = RANDOM(0, 1) ? RANDOM(1, 6) : RANDOM(1, 100),
+		.prefill_micro_batches = RANDOM(1, 3),
+		.decode_micro_batches = RANDOM(1, 4),
+		.ahead = RANDOM(1, 4),
+		.slots = RANDOM(1, 8),
+		.interleave = (enum interleave) RANDOM(0, 2),
+		.vocab = VOCAB,
+		.eos = {EOS},
+		.eos_count = 1,
+		.on_token = on_token,
+		.on_finish = on_finish,
+		.context = scene};
 	longest = RANDOM(2, 50);
 	o->tokens_per_sequence = longest;
 	o->pages = (longest - 1 + o->page_tokens - 1) / o->page_tokens + (RANDOM(0, 2) ? RANDOM(0, 12) : 200);
@@ -118,8 +128,10 @@ static void make_scene(struct scene *scene, uint64_t seed)
 	scene->sequences = RANDOM(1, MAX_SEQUENCES);
 	for (int i = 0; i < scene->sequences; i++) {
 		struct truth *t = &scene->truth[i];
-		t->sequence = (struct sequence) {.prompt = t->prompt, .prompt_tokens = RANDOM(1, longest),
-			.max_new_tokens = RANDOM(1, longest), .ignore_eos = RANDOM(0, 1)};
+		t->sequence = (struct sequence){.prompt = t->prompt,
+			.prompt_tokens = RANDOM(1, longest),
+			.max_new_tokens = RANDOM(1, longest),
+			.ignore_eos = RANDOM(0, 1)};
 		if (RANDOM(0, 15) && t->sequence.prompt_tokens + t->sequence.max_new_tokens > longest)
 			t->sequence.max_new_tokens = longest - t->sequence.prompt_tokens;
 		if (t->sequence.max_new_tokens < 1)
@@ -291,15 +303,31 @@ static void test_random(void **state)
 static void equal_scene(struct scene *scene, int sequences, int prompt, int new_tokens)
 {
 	memset(scene, 0, sizeof *scene);
-	scene->options = (struct batcher_options) {.groups = 1, .seats = 4, .tokens_per_sequence = 40, .page_tokens = 4,
-		.pages = 40, .prefill_tokens = 8, .prefill_micro_batches = 1, .decode_micro_batches = 1, .ahead = 1,
-		.slots = 4, .interleave = INTERLEAVE_CHUNKED, .vocab = VOCAB, .eos = {EOS}, .eos_count = 1,
-		.on_token = on_token, .on_finish = on_finish, .context = scene};
+	scene->options = (struct batcher_options){.groups = 1,
+		.seats = 4,
+		.tokens_per_sequence = 40,
+		.page_tokens = 4,
+		.pages = 40,
+		.prefill_tokens = 8,
+		.prefill_micro_batches = 1,
+		.decode_micro_batches = 1,
+		.ahead = 1,
+		.slots = 4,
+		.interleave = INTERLEAVE_CHUNKED,
+		.vocab = VOCAB,
+		.eos = {EOS},
+		.eos_count = 1,
+		.on_token = on_token,
+		.on_finish = on_finish,
+		.context = scene};
 	scene->sequences = sequences;
 	for (int i = 0; i < sequences; i++) {
 		struct truth *t = &scene->truth[i];
-		t->sequence = (struct sequence) {.prompt = t->prompt, .prompt_tokens = prompt,
-			.max_new_tokens = new_tokens, .ignore_eos = true, .sampling = {.seed = (uint64_t) i}};
+		t->sequence = (struct sequence){.prompt = t->prompt,
+			.prompt_tokens = prompt,
+			.max_new_tokens = new_tokens,
+			.ignore_eos = true,
+			.sampling = {.seed = (uint64_t) i}};
 		for (int k = 0; k < prompt; k++)
 			t->prompt[k] = (i + k) % VOCAB;
 		t->stop_token = -1;
@@ -594,7 +622,7 @@ static void test_never_fits(void **state)
 	scene.options.pages = 5;
 	scene.options.max_positions = 30;
 	assert_int_equal(batcher_create(&scene.options, &scene.batcher, &error), 0);
-	s = (struct sequence) {.prompt = prompt, .prompt_tokens = 30, .max_new_tokens = 11};
+	s = (struct sequence){.prompt = prompt, .prompt_tokens = 30, .max_new_tokens = 11};
 	assert_int_equal(batcher_add(scene.batcher, &s, &index, &error), 0);
 	assert_string_equal(batcher_reason(scene.batcher, index),
 		"30 prompt and 11 new tokens are more than limits.tokens_per_sequence = 40");
@@ -633,14 +661,14 @@ static void test_refusals(void **state)
 	equal_scene(&scene, 0, 0, 0);
 	scene.options.on_finish = NULL;
 	scene.options.on_token = NULL;
-#define REFUSED(change, message) \
-	do { \
-		memset(&error, 0, sizeof error); \
-		wrong = scene.options; \
-		change; \
-		assert_int_equal(batcher_create(&wrong, &b, &error), ERROR_INPUT); \
-		assert_non_null(strstr(error.text, message)); \
-		assert_null(b); \
+#define REFUSED(change, message)                                                                                       \
+	do {                                                                                                           \
+		memset(&error, 0, sizeof error);                                                                       \
+		wrong = scene.options;                                                                                 \
+		change;                                                                                                \
+		assert_int_equal(batcher_create(&wrong, &b, &error), ERROR_INPUT);                                     \
+		assert_non_null(strstr(error.text, message));                                                          \
+		assert_null(b);                                                                                        \
 	} while (0)
 	REFUSED(wrong.slots = 0, "schedule.slots = 0; 1 to");
 	REFUSED(wrong.ahead = 0, "schedule.ahead");

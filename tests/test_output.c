@@ -109,8 +109,14 @@ static void expect_refusal(enum output_mode mode, const struct output_identity *
 static int write_row(struct output *output, int i, struct error *error)
 {
 	const int32_t tokens[] = {5, 6, i};
-	struct output_result result = {.sequence = i, .tokens = tokens, .count = 3, .text = "abc", .text_bytes = 3,
-		.reason = FINISH_LENGTH, .ttft_s = 0.5, .latency_s = 1.5};
+	struct output_result result = {.sequence = i,
+		.tokens = tokens,
+		.count = 3,
+		.text = "abc",
+		.text_bytes = 3,
+		.reason = FINISH_LENGTH,
+		.ttft_s = 0.5,
+		.latency_s = 1.5};
 
 	return output_write(output, &result, error);
 }
@@ -122,8 +128,15 @@ static void test_lines(void **state)
 	struct error error = {0};
 	const int32_t tokens[] = {5, 99};
 	const float logprobs[] = {-0.1f, -INFINITY};
-	struct output_result result = {.sequence = 3, .tokens = tokens, .logprobs = logprobs, .count = 2,
-		.text = "a\"\n\0\xc3\xa4", .text_bytes = 6, .reason = FINISH_STOP, .ttft_s = 0.25, .latency_s = -1};
+	struct output_result result = {.sequence = 3,
+		.tokens = tokens,
+		.logprobs = logprobs,
+		.count = 2,
+		.text = "a\"\n\0\xc3\xa4",
+		.text_bytes = 6,
+		.reason = FINISH_STOP,
+		.ttft_s = 0.25,
+		.latency_s = -1};
 	char *text;
 	size_t bytes;
 
@@ -136,12 +149,12 @@ static void test_lines(void **state)
 	assert_true(output_has(output, 3));
 	assert_int_equal(output_write(output, &result, &error), ERROR_RUN); /* a second result */
 	memset(&error, 0, sizeof error);
-	result = (struct output_result) {
+	result = (struct output_result){
 		.sequence = 0, .reason = FINISH_ERROR, .why = "too long", .ttft_s = -1, .latency_s = 2};
 	assert_int_equal(output_write(output, &result, &error), 0);
 	assert_int_equal(output_count(output), 2);
 	assert_int_equal(output_failed(output), 1);
-	result = (struct output_result) {.sequence = 1, .text = "\xff", .text_bytes = 1, .reason = FINISH_STOP};
+	result = (struct output_result){.sequence = 1, .text = "\xff", .text_bytes = 1, .reason = FINISH_STOP};
 	assert_int_equal(output_write(output, &result, &error), ERROR_RUN);
 	assert_non_null(strstr(error.text, "\"r1\" is not UTF-8"));
 	memset(&error, 0, sizeof error);
@@ -163,14 +176,21 @@ static void test_lines(void **state)
 
 static void test_openai(void **state)
 {
-	struct requests *requests = make_requests(
-		"{\"custom_id\": \"c%d\", \"url\": \"/v1/completions\", \"body\": {\"model\": \"mine\", \"prompt\": [1]}}\n");
+	struct requests *requests = make_requests("{\"custom_id\": \"c%d\", \"url\": \"/v1/completions\", \"body\": "
+						  "{\"model\": \"mine\", \"prompt\": [1]}}\n");
 	struct output *output;
 	struct error error = {0};
 	const int32_t tokens[] = {5, 9};
 	const float logprobs[] = {-0.5f, -1};
-	struct output_result result = {.sequence = 1, .tokens = tokens, .logprobs = logprobs, .count = 2, .text = "xy",
-		.text_bytes = 2, .reason = FINISH_LENGTH, .ttft_s = 1, .latency_s = 2};
+	struct output_result result = {.sequence = 1,
+		.tokens = tokens,
+		.logprobs = logprobs,
+		.count = 2,
+		.text = "xy",
+		.text_bytes = 2,
+		.reason = FINISH_LENGTH,
+		.ttft_s = 1,
+		.latency_s = 2};
 	char *text, *second;
 	size_t bytes;
 	json_t *line, *body, *choice;
@@ -179,7 +199,7 @@ static void test_openai(void **state)
 	new_folder();
 	output = open_output(OUTPUT_FRESH, requests);
 	assert_int_equal(output_write(output, &result, &error), 0);
-	result = (struct output_result) {.sequence = 0, .reason = FINISH_ERROR, .why = "no room"};
+	result = (struct output_result){.sequence = 0, .reason = FINISH_ERROR, .why = "no room"};
 	assert_int_equal(output_write(output, &result, &error), 0);
 	assert_int_equal(output_close(output, &error), 0);
 	text = read_file("outputs.jsonl", &bytes);
@@ -198,8 +218,9 @@ static void test_openai(void **state)
 	assert_string_equal(json_string_value(json_object_get(choice, "finish_reason")), "length");
 	assert_int_equal(json_array_size(json_object_get(json_object_get(choice, "logprobs"), "token_logprobs")), 2);
 	json_decref(line);
-	assert_string_equal(second, "{\"id\":\"batch_req_1\",\"custom_id\":\"c0\",\"response\":null,\"error\":{\"code\":"
-				    "\"failed\",\"message\":\"no room\"},\"ttft_s\":0.0,\"latency_s\":0.0}\n");
+	assert_string_equal(second,
+		"{\"id\":\"batch_req_1\",\"custom_id\":\"c0\",\"response\":null,\"error\":{\"code\":"
+		"\"failed\",\"message\":\"no room\"},\"ttft_s\":0.0,\"latency_s\":0.0}\n");
 	free(text);
 	output = open_output(OUTPUT_RESUME, requests);
 	assert_true(output_has(output, 0) && output_has(output, 1) && !output_has(output, 2));
@@ -225,7 +246,8 @@ static void test_resume(void **state)
 	whole = read_file("outputs.jsonl", &bytes);
 	/* ends that a kill or a crash may leave, each cut off again */
 	for (int end = 0; end < 5; end++) {
-		static const char *const ends[] = {"{\"id\":\"r7\",\"tok", "\0\0\0\0", "{\"id\":\"r7\"}\n{\"", "\n\n", "x\n"};
+		static const char *const ends[] = {
+			"{\"id\":\"r7\",\"tok", "\0\0\0\0", "{\"id\":\"r7\"}\n{\"", "\n\n", "x\n"};
 		static const size_t lengths[] = {15, 4, 14, 2, 2};
 
 		append("outputs.jsonl", ends[end], lengths[end]);
@@ -269,7 +291,9 @@ static void test_foreign_lines(void **state)
 		assert_int_equal(write_row(output, 0, &error), 0);
 		assert_int_equal(output_close(output, &error), 0);
 		append("outputs.jsonl",
-			i ? "{\"id\":\"r0\",\"finish_reason\":\"stop\"}\n" : "{\"id\":\"zz\",\"finish_reason\":\"stop\"}\n", 35);
+			i ? "{\"id\":\"r0\",\"finish_reason\":\"stop\"}\n"
+			  : "{\"id\":\"zz\",\"finish_reason\":\"stop\"}\n",
+			35);
 		expect_refusal(OUTPUT_RESUME, &identity, requests, "outputs.jsonl:2",
 			i ? "\"r0\" is there twice" : "\"zz\" is not in the input");
 	}
@@ -367,7 +391,8 @@ static void fill_up(const struct requests *requests)
 		_exit(100);
 	while (!(code = write_row(output, written, &error)))
 		written++;
-	if (code != ERROR_RUN || !strstr(error.text, "File too large") || !strstr(error.text, "results before are whole"))
+	if (code != ERROR_RUN || !strstr(error.text, "File too large") ||
+		!strstr(error.text, "results before are whole"))
 		_exit(101);
 	if (output_count(output) != written || output_has(output, written))
 		_exit(102);

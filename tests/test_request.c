@@ -66,12 +66,13 @@ static void test_plain_lines(void **state)
 	const struct request *r;
 
 	(void) state;
-	all = read_input("{\"prompt\": \"ab\"}\n"
-			 "\n"
-			 "  {\"id\": \"x\", \"tokens\": [1, 255], \"max_new_tokens\": 7, \"temperature\": 0.5, \"top_p\": 0.25,"
-			 " \"top_k\": 3, \"min_p\": 0.125, \"seed\": -1, \"stop\": [\"q\", \"rs\"], \"ignore_eos\": true,"
-			 " \"logprobs\": 1}\r\n"
-			 "{\"id\": 12, \"prompt\": \"\\u0000z\", \"stop\": \"end\", \"logprobs\": false, \"seed\": null}",
+	all = read_input(
+		"{\"prompt\": \"ab\"}\n"
+		"\n"
+		"  {\"id\": \"x\", \"tokens\": [1, 255], \"max_new_tokens\": 7, \"temperature\": 0.5, \"top_p\": 0.25,"
+		" \"top_k\": 3, \"min_p\": 0.125, \"seed\": -1, \"stop\": [\"q\", \"rs\"], \"ignore_eos\": true,"
+		" \"logprobs\": 1}\r\n"
+		"{\"id\": 12, \"prompt\": \"\\u0000z\", \"stop\": \"end\", \"logprobs\": false, \"seed\": null}",
 		&o);
 	assert_int_equal(all->count, 3);
 	r = &all->request[0];
@@ -116,8 +117,9 @@ static void test_array(void **state)
 	o.max_new_tokens = 5;
 	o.sampling.temperature = 2;
 	o.logprobs = true;
-	all = read_input("\xef\xbb\xbf\n[ {\"prompt\":\n \"a],[\\\"\" } ,\n\n {\"tokens\":\n[1,2\n]}\n,{\"prompt\":\"c\", "
-			 "\"temperature\":0,\"logprobs\":false}]\n",
+	all = read_input(
+		"\xef\xbb\xbf\n[ {\"prompt\":\n \"a],[\\\"\" } ,\n\n {\"tokens\":\n[1,2\n]}\n,{\"prompt\":\"c\", "
+		"\"temperature\":0,\"logprobs\":false}]\n",
 		&o);
 	assert_int_equal(all->count, 3);
 	assert_int_equal(all->request[0].line, 2);
@@ -136,7 +138,8 @@ static void test_openai(void **state)
 
 	(void) state;
 	all = read_input(
-		"{\"custom_id\": \"a\", \"method\": \"POST\", \"url\": \"/v1/completions\", \"body\": {\"model\": \"m\", "
+		"{\"custom_id\": \"a\", \"method\": \"POST\", \"url\": \"/v1/completions\", \"body\": {\"model\": "
+		"\"m\", "
 		"\"prompt\": \"hi\", \"max_tokens\": 3, \"logprobs\": 0, \"n\": 1, \"stream\": false, \"echo\": false, "
 		"\"frequency_penalty\": 0.0, \"logit_bias\": {}, \"suffix\": null, \"user\": \"u\", \"top_k\": 4}}\n"
 		"{\"custom_id\": \"b\", \"url\": \"/v1/completions\", \"body\": {\"prompt\": [3, 4, 5]}}\n",
@@ -153,9 +156,9 @@ static void test_openai(void **state)
 	request_destroy(all);
 }
 
-#define OK "{\"prompt\": \"a\"}\n"
+#define OK          "{\"prompt\": \"a\"}\n"
 #define BATCH(rest) "{\"custom_id\": \"a\", \"url\": \"/v1/completions\", " rest "}"
-#define BODY(rest) BATCH("\"body\": {\"prompt\": \"a\", " rest "}")
+#define BODY(rest)  BATCH("\"body\": {\"prompt\": \"a\", " rest "}")
 
 static const struct {
 	const char *text;
@@ -208,7 +211,8 @@ static const struct {
 	{"{\"prompt\": \"a\", \"stop\": \"\"}", 1, "string 0 of \"stop\" is empty"},
 	{"{\"prompt\": \"a\", \"stop\": [\"x\", 1]}", 1, "string 1 of \"stop\" is an integer"},
 	{"{\"prompt\": \"a\", \"stop\": {}}", 1, "\"stop\" is an object"},
-	{"{\"prompt\": \"a\", \"stop\": [\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"0\",\"a\",\"b\",\"c\",\"d\","
+	{"{\"prompt\": \"a\", \"stop\": "
+	 "[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"0\",\"a\",\"b\",\"c\",\"d\","
 	 "\"e\",\"f\",\"g\"]}",
 		1, "\"stop\" has 17 strings; at most 16"},
 	{"{\"prompt\": \"a\", \"id\": \"\"}", 1, "\"id\" is empty"},
@@ -223,7 +227,8 @@ static const struct {
 	{BODY("\"n\": 1") "\n" OK, 2, "a plain row, while the first row is an OpenAI batch row"},
 	{"{\"custom_id\": \"a\", \"url\": \"/v1/chat/completions\", \"body\": {}}", 1,
 		"\"/v1/chat/completions\" is not supported"},
-	{"{\"custom_id\": \"a\", \"url\": \"/v1/embeddings\", \"body\": {}}", 1, "only \"/v1/completions\" is supported"},
+	{"{\"custom_id\": \"a\", \"url\": \"/v1/embeddings\", \"body\": {}}", 1,
+		"only \"/v1/completions\" is supported"},
 	{"{\"custom_id\": \"a\", \"body\": {}}", 1, "needs a \"url\""},
 	{"{\"url\": \"/v1/completions\", \"body\": {}}", 1, "needs a \"custom_id\""},
 	{BATCH("\"method\": \"GET\""), 1, "\"method\" must be \"POST\""},
@@ -292,13 +297,14 @@ static uint64_t fingerprint_of(const char *text)
 
 static void test_fingerprint(void **state)
 {
-	static const char *const others[] = {
-		"{\"id\": \"b\", \"prompt\": \"ab\"}", "{\"id\": \"a\", \"prompt\": \"ac\"}",
-		"{\"id\": \"a\", \"prompt\": \"ab\", \"max_new_tokens\": 3}",
-		"{\"id\": \"a\", \"prompt\": \"ab\", \"temperature\": 1}", "{\"id\": \"a\", \"prompt\": \"ab\", \"seed\": 1}",
+	static const char *const others[] = {"{\"id\": \"b\", \"prompt\": \"ab\"}",
+		"{\"id\": \"a\", \"prompt\": \"ac\"}", "{\"id\": \"a\", \"prompt\": \"ab\", \"max_new_tokens\": 3}",
+		"{\"id\": \"a\", \"prompt\": \"ab\", \"temperature\": 1}",
+		"{\"id\": \"a\", \"prompt\": \"ab\", \"seed\": 1}",
 		"{\"id\": \"a\", \"prompt\": \"ab\", \"stop\": \"x\"}",
 		"{\"id\": \"a\", \"prompt\": \"ab\", \"ignore_eos\": true}",
-		"{\"id\": \"a\", \"prompt\": \"ab\", \"top_k\": 1}", "{\"id\": \"a\", \"prompt\": \"ab\"}\n{\"prompt\": \"a\"}\n"};
+		"{\"id\": \"a\", \"prompt\": \"ab\", \"top_k\": 1}",
+		"{\"id\": \"a\", \"prompt\": \"ab\"}\n{\"prompt\": \"a\"}\n"};
 	uint64_t first = fingerprint_of("{\"id\": \"a\", \"prompt\": \"ab\"}");
 
 	(void) state;
