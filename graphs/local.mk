@@ -21,3 +21,4 @@ nobase_dist_pkgdata_DATA += graphs/tp2_ep2_pp4.cfg
 nobase_dist_pkgdata_DATA += graphs/tp2_ep2_reduce_scatter.cfg
 nobase_dist_pkgdata_DATA += graphs/tp4.cfg
 nobase_dist_pkgdata_DATA += graphs/uneven_layers.cfg
+nobase_dist_pkgdata_DATA += graphs/README.md

@@ -10,6 +10,7 @@
 #define OCTANT_FORM_H
 
 #include <stdbool.h>
+#include <stdio.h>
 
 enum form {
 	FORM_NONE,
@@ -62,5 +63,8 @@ struct form_kind {
 };
 
 const char *form_name(enum form form); /* "row-sharded rows with routing", for messages */
+
+/* The table of kinds in Markdown, as the language reference has it (a test compares them). */
+void form_kinds_write(const struct form_kind *kind, int count, FILE *file);
 
 #endif

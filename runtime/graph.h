@@ -108,7 +108,7 @@ struct graph_requirement {
 struct graph_workload {
 	bool given;
 	int sequences;
-	int prompt_min, prompt_max; /* uniform, seeded */
+	int prompt_min, prompt_max; /* uniform, seeded; shortened to limits that an override or the model lowers */
 	int new_tokens;
 	uint64_t seed;
 };

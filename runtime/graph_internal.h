@@ -47,6 +47,9 @@ const char *graph_word(const struct graph_text *text, const config_setting_t *gr
 int graph_from_text(const struct graph_text *text, const struct graph_kinds *kinds, struct graph *graph,
 	struct error *error);
 
+/* Prompts and new tokens of the workload that exceed the limit are shortened to it. */
+void graph_shorten_workload(struct graph *graph);
+
 /* graph_card.c */
 int graph_read_card(const struct graph_text *text, struct graph *graph, struct error *error);
 

@@ -110,6 +110,21 @@ void graph_set_compute(struct graph *graph, enum dtype compute)
 		graph->kv.dtype = compute == DTYPE_FP32 ? DTYPE_FP32 : DTYPE_FP16;
 }
 
+void graph_shorten_workload(struct graph *graph)
+{
+	struct graph_workload *workload = &graph->workload;
+	int most = graph->limits.tokens_per_sequence - workload->new_tokens;
+	if (most < 1) { /* at least one token of each */
+		most = graph->limits.tokens_per_sequence > 1 ? graph->limits.tokens_per_sequence / 2 : 1;
+		if (graph->limits.tokens_per_sequence > 1)
+			workload->new_tokens = graph->limits.tokens_per_sequence - most;
+	}
+	if (workload->prompt_max > most)
+		workload->prompt_max = most;
+	if (workload->prompt_min > workload->prompt_max)
+		workload->prompt_min = workload->prompt_max;
+}
+
 static int read_requirements(const struct graph_text *text, struct graph *graph, struct error *error)
 {
 	static const char *const names[] = { "ttft_s", "tokens_per_ms_per_device", "memory_gb_per_device", "comm_over_compute" };
@@ -138,6 +153,10 @@ static int read_requirements(const struct graph_text *text, struct graph *graph,
 		graph->workload.prompt_min = graph->workload.prompt_max =
 			(int) graph_integer(text, NULL, "require.workload.prompt_tokens");
 	}
+	/* limits lowered on the command line, or by a model, shorten the prompts; a file must agree with itself */
+	const config_setting_t *limit = config_lookup(&text->config, "limits.tokens_per_sequence");
+	if (limit && config_setting_get_hook(limit))
+		graph_shorten_workload(graph);
 	if (workload && graph->workload.prompt_max > graph->limits.tokens_per_sequence - graph->workload.new_tokens) {
 		struct graph_place place = graph_place_of(text, span ? span : workload);
 		return graph_error(error, &place,

@@ -20,7 +20,9 @@ int graph_resolve(struct graph *graph, const struct model *model, const struct g
 	/* a host's programs choose by its CPU (graph_set_compute); any GPU has bf16 */
 	if (!graph->compute_given && !graph->machine.host && graph->model.dtype != DTYPE_FP32)
 		graph_set_compute(graph, DTYPE_BF16);
-	if (graph->limits.tokens_per_sequence > graph->model.max_positions)
+	if (graph->limits.tokens_per_sequence > graph->model.max_positions) {
 		graph->limits.tokens_per_sequence = graph->model.max_positions;
+		graph_shorten_workload(graph);
+	}
 	return 0;
 }

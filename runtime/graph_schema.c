@@ -258,3 +258,14 @@ void graph_key_expects(const struct graph_key *key, char *text, size_t size)
 	if (key->type >= KEY_INTEGER && key->greatest > 0 && n < size)
 		snprintf(text + n, size - n, " from %.15g to %.15g", key->least, key->greatest);
 }
+
+void graph_keys_write(FILE *file)
+{
+	fprintf(file, "| key | type | unit | default | |\n|---|---|---|---|---|\n");
+	for (const struct graph_key *key = graph_keys; key->path; key++) {
+		char type[256];
+		graph_key_expects(key, type, sizeof type);
+		fprintf(file, "| `%s` | %s | %s | %s | %s |\n", key->path, type, key->unit ? key->unit : "",
+			key->fallback ? key->fallback : "must be given", key->help);
+	}
+}

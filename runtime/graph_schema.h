@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 enum key_type {
 	KEY_GROUP,    /* { key = value; … } */
@@ -50,5 +51,8 @@ const char *graph_key_refused(const struct graph_key *key, const char *word);
 
 /* "an integer from 1 to 64", "a string, one of fp32, fp16, bf16": what a value must be. */
 void graph_key_expects(const struct graph_key *key, char *text, size_t size);
+
+/* The whole table in Markdown, as graphs/README.md has it (a test compares them). */
+void graph_keys_write(FILE *file);
 
 #endif

@@ -35,6 +35,11 @@ tests_test_kernels_rows_SOURCES = tests/test_kernels_rows.c tests/kernels.h
 check_PROGRAMS += tests/test_kernels_sample
 check_PROGRAMS += tests/test_trace_file
 tests_test_kernels_sample_SOURCES = tests/test_kernels_sample.c tests/kernels.h
+check_PROGRAMS += tests/test_draw
+tests_test_draw_SOURCES = tests/test_draw.c tools/draw.c tools/draw_svg.c
+check_PROGRAMS += tests/test_graph
+check_PROGRAMS += tests/test_graph_errors
+check_PROGRAMS += tests/test_mesh
 
 tests_cppflags = -DOCTANT_TEST_DATA='"$(abs_top_srcdir)/tests"'
 AM_CPPFLAGS += $(tests_cppflags)
@@ -56,3 +61,4 @@ dist_check_SCRIPTS += tests/make_model.sh
 EXTRA_DIST += tests/golden
 EXTRA_DIST += tests/run tests/lsan.supp
 EXTRA_DIST += tests/scratch.h
+EXTRA_DIST += tests/graphs

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * octant graph check|show|draw|keys|list: what a graph description says, without running it. */
+ * octant graph check|show|draw|list|keys|kinds: what a graph description says, without running it. */
 #include <errno.h>
 #include <getopt.h>
 #include <hwloc.h>
@@ -24,6 +24,7 @@ static const char usage[] =
 	"       octant graph draw GRAPH -o FILE.svg  the chain of one micro-batch across the devices\n"
 	"       octant graph list                    the graphs that ship\n"
 	"       octant graph keys                    every key of the language, as a table in Markdown\n"
+	"       octant graph kinds                   every kind of task, with the forms it takes and leaves\n"
 	"\n"
 	"GRAPH is a path, or the name of a graph that ships. Without it, and with --model, it is the graph that this\n"
 	"machine gets by default.\n"
@@ -214,34 +215,26 @@ static int list(struct error *error)
 	return 0;
 }
 
-/* The table of graphs/README.md; a test compares them. */
-static void keys(FILE *file)
-{
-	fprintf(file, "| key | type | unit | default | |\n|---|---|---|---|---|\n");
-	for (const struct graph_key *key = graph_keys; key->path; key++) {
-		char type[256];
-		graph_key_expects(key, type, sizeof type);
-		fprintf(file, "| `%s` | %s | %s | %s | %s |\n", key->path, type, key->unit ? key->unit : "",
-			key->fallback ? key->fallback : "must be given", key->help);
-	}
-}
-
 static int dispatch(const struct options *options, struct error *error)
 {
-	static const char *const verbs[] = { "check", "show", "draw", "list", "keys", NULL };
+	static const char *const verbs[] = { "check", "show", "draw", "list", "keys", "kinds", NULL };
 	const char *verb = options->verb, *nearest;
 	if (!verb)
-		return error_set(error, ERROR_INPUT, NULL, "octant graph what? check, show, draw, list or keys; --help tells the usage");
+		return error_set(error, ERROR_INPUT, NULL, "octant graph what? check, show, draw, list, keys or kinds; --help tells the usage");
 	if (!strcmp(verb, "list"))
 		return list(error);
 	if (!strcmp(verb, "keys")) {
-		keys(stdout);
+		graph_keys_write(stdout);
+		return 0;
+	}
+	if (!strcmp(verb, "kinds")) {
+		form_kinds_write(task_kinds.kind, task_kinds.count, stdout);
 		return 0;
 	}
 	if (!strcmp(verb, "check") || !strcmp(verb, "show") || !strcmp(verb, "draw"))
 		return with_graph(options, error);
 	nearest = error_nearest(verb, verbs);
-	return error_set(error, ERROR_INPUT, NULL, "octant graph %s is unknown; %s%s", verb, nearest ? "did you mean " : "check, show, draw, list or keys",
+	return error_set(error, ERROR_INPUT, NULL, "octant graph %s is unknown; %s%s", verb, nearest ? "did you mean " : "check, show, draw, list, keys or kinds",
 		nearest ? nearest : "");
 }
 

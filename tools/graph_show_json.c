@@ -5,6 +5,12 @@
 #include <stddef.h>
 #include "tools/graph_show.h"
 
+/* A count of bytes or parameters; limits that no machine has may exceed 64 bits. */
+static json_int_t whole(double count)
+{
+	return count < 9e18 ? (json_int_t) count : (json_int_t) 9e18;
+}
+
 static json_t *range_json(struct range range)
 {
 	return json_pack("[i, i]", range.first, range.end);
@@ -20,10 +26,10 @@ static json_t *device_json(const struct graph *graph, const struct mesh_part *pa
 		"expert_slice", part->slice, "layers", range_json(layers), "heads", range_json(mesh_heads(mesh, model, part->tensor)),
 		"kv_heads", range_json(mesh_kv_heads(mesh, model, part->tensor)), "expert_range",
 		model->experts ? range_json(mesh_expert_range(mesh, model, part->experts)) : json_null(), "parameters",
-		(json_int_t) account->parameters, "weight_bytes", (json_int_t) account->weights, "kv_bytes",
-		(json_int_t) account->kv, "activation_bytes", (json_int_t) account->activations, "workspace_bytes",
-		(json_int_t) account->workspace, "total_bytes", (json_int_t) account->total, "memory_bytes",
-		(json_int_t) account->limit, "flops_per_token", account->flops);
+		whole(account->parameters), "weight_bytes", whole(account->weights), "kv_bytes",
+		whole(account->kv), "activation_bytes", whole(account->activations), "workspace_bytes",
+		whole(account->workspace), "total_bytes", whole(account->total), "memory_bytes",
+		whole(account->limit), "flops_per_token", account->flops);
 }
 
 static json_t *chain_json(const struct graph_chain *chain)
@@ -56,7 +62,7 @@ static json_t *model_json(const struct graph *graph)
 		"family", model_family_name(model->family), "dtype", dtype_name(model->dtype), "layers", model->layers, "hidden",
 		model->hidden, "heads", model->heads, "kv_heads", model->kv_heads, "head_dim", model->head_dim, "experts",
 		model->experts, "top_k", model->top_k, "expert_hidden", model->expert_hidden, "vocab", model->vocab, "parameters",
-		(json_int_t) count.total, "active_parameters", (json_int_t) count.active, "declared_parameters", declared, "differs_from_card", differences);
+		whole(count.total), "active_parameters", whole(count.active), "declared_parameters", declared, "differs_from_card", differences);
 }
 
 static json_t *requirements_json(const struct graph *graph)
