@@ -94,6 +94,7 @@ static struct deployment_account place_device(struct deployment *d, struct devic
 	}
 	account.activations = carve->used - account.weights - account.kv;
 	account.total = carve->used;
+	account.workspace = weights_workspace(d, device);
 	return account;
 }
 
@@ -162,6 +163,8 @@ static int place_all(struct deployment *d, struct error *error)
 		struct deployment_account account = place_device(d, device, &measured, NULL);
 		if (measured.over)
 			return too_large(d->graph, error);
+		if (account.workspace > d->workspace)
+			d->workspace = account.workspace;
 		int code = arena_create(&device->arena, device->part->device, account.total, -1, error);
 		if (code)
 			return code;
@@ -299,10 +302,6 @@ int deployment_create(const struct graph *graph, const struct checkpoint *checkp
 		code = place_all(d, error);
 	if (!code)
 		code = register_parts(d, error);
-	for (int i = 0; !code && i < d->mesh->devices; i++) {
-		size_t bytes = weights_workspace(d, &d->device[i]);
-		d->workspace = bytes > d->workspace ? bytes : d->workspace;
-	}
 	if (!code)
 		code = engine_reserve(engine, d->workspace, error);
 	if (!code)

@@ -105,6 +105,7 @@ struct slot {
 /* What deployment memory a device needs, by kind; bytes. */
 struct deployment_account {
 	size_t weights, kv, activations, total;
+	size_t workspace; /* that a worker needs to serve this device; not part of total */
 };
 
 struct deployment_sizes {

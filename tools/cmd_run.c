@@ -253,7 +253,7 @@ static int prepare(struct run *run, int argc, char **argv, struct error *error)
 	if (!code)
 		code = read_requests(run, error);
 	if (!code)
-		code = run_memory_plan(run->graph, run->requests, &run->topology, &run->memory, error);
+		code = run_memory_plan(run->graph, run->requests, &run->topology, run->workers, &run->memory, error);
 	if (!code)
 		code = run_report_create(&run->options, run->requests ? run->requests->count : 0, &run->report, error);
 	return code;

@@ -50,12 +50,18 @@ static int wanted_pages(const struct graph *graph, const struct requests *reques
 	return 0;
 }
 
-static int measure(const struct graph *graph, struct run_memory *memory, struct error *error)
+static int measure(const struct graph *graph, int workers, struct run_memory *memory, struct error *error)
 {
 	int code = deployment_measure(graph, graph->compute, &memory->sizes, memory->account, error);
+	double workspace = 0;
 	memory->total = 0;
-	for (int i = 0; !code && i < graph->mesh.devices; i++)
-		memory->total += (double) memory->account[i].total;
+	for (int i = 0; !code && i < graph->mesh.devices; i++) {
+		const struct deployment_account *a = &memory->account[i];
+		memory->total += (double) a->total;
+		workspace = (double) a->workspace > workspace ? (double) a->workspace : workspace;
+	}
+	memory->workspaces = workspace * workers;
+	memory->total += memory->workspaces;
 	return code;
 }
 
@@ -69,7 +75,7 @@ static int refuse(const struct graph *graph, const struct run_memory *memory, do
 }
 
 int run_memory_plan(const struct graph *graph, const struct requests *requests, const struct topology *topology,
-	struct run_memory *memory, struct error *error)
+	int workers, struct run_memory *memory, struct error *error)
 {
 	struct batcher_options options;
 	*memory = (struct run_memory){ .available = topology->memory_available * USABLE };
@@ -78,7 +84,7 @@ int run_memory_plan(const struct graph *graph, const struct requests *requests, 
 		batcher_max_samples(&options), options.seats, 0 };
 	int code = wanted_pages(graph, requests, &memory->pages_wanted, error);
 	if (!code)
-		code = measure(graph, memory, error);
+		code = measure(graph, workers, memory, error);
 	if (code)
 		return code;
 	double page = (double) deployment_page_bytes(graph) * graph->mesh.groups, fixed = memory->total;
@@ -97,7 +103,7 @@ int run_memory_plan(const struct graph *graph, const struct requests *requests, 
 				memory->available * 1e-9, fit);
 		return refuse(graph, memory, fixed, page, error);
 	}
-	return measure(graph, memory, error);
+	return measure(graph, workers, memory, error);
 }
 
 static double limit_of(const struct graph *graph, const struct mesh_part *part)
@@ -121,8 +127,8 @@ static void print_json(const struct graph *graph, const struct run_memory *memor
 			(json_int_t) a->activations, "total_bytes", (json_int_t) a->total, "limit_bytes",
 			limit > 0 ? json_integer((json_int_t) limit) : json_null()));
 	}
-	json_t *root = json_pack("{s:s, s:o, s:f, s:f, s:I, s:I}", "graph", graph->name, "devices", devices, "total_bytes",
-		memory->total, "available_bytes", memory->available, "kv_pages", (json_int_t) memory->sizes.pages,
+	json_t *root = json_pack("{s:s, s:o, s:f, s:f, s:f, s:I, s:I}", "graph", graph->name, "devices", devices,
+		"workspace_bytes", memory->workspaces, "total_bytes", memory->total, "available_bytes", memory->available, "kv_pages", (json_int_t) memory->sizes.pages,
 		"kv_pages_wanted", (json_int_t) memory->pages_wanted);
 	json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
 	putchar('\n');
@@ -147,7 +153,8 @@ void run_memory_print(const struct graph *graph, const struct run_memory *memory
 			(double) a->weights * 1e-9, (double) a->kv * 1e-9, (double) a->activations * 1e-9,
 			(double) a->total * 1e-9, text);
 	}
-	printf("all devices: %.3f GB; this host has %.3f GB to use\n", memory->total * 1e-9, memory->available * 1e-9);
+	printf("workers' workspaces: %.3f GB; all together: %.3f GB; this host has %.3f GB to use\n", memory->workspaces * 1e-9,
+		memory->total * 1e-9, memory->available * 1e-9);
 	printf("KV pool: %lld pages of %d tokens an attention group%s\n", (long long) memory->sizes.pages,
 		graph->kv.page_tokens,
 		memory->sizes.pages < memory->pages_wanted

@@ -15,7 +15,8 @@
 struct run_memory {
 	struct deployment_sizes sizes;
 	struct deployment_account account[MESH_MAX_DEVICES]; /* by stage · S + index */
-	double total;      /* of all devices: what this host must hold */
+	double workspaces; /* of all workers */
+	double total;      /* of all devices and workers: what this host must hold */
 	double available;  /* of this host */
 	int64_t pages_wanted; /* of a group's pool: what the sequences need when all that may run do */
 };
@@ -23,7 +24,7 @@ struct run_memory {
 /* KV pools are as large as the workload needs (the graph's limits where `requests` is NULL) and memory allows;
  * kv.pages decides where given. Errors: ERROR_INPUT where not even one page fits beside weights and slots. */
 int run_memory_plan(const struct graph *graph, const struct requests *requests, const struct topology *topology,
-	struct run_memory *memory, struct error *error);
+	int workers, struct run_memory *memory, struct error *error);
 
 /* A table for people, or JSON. */
 void run_memory_print(const struct graph *graph, const struct run_memory *memory, bool json);

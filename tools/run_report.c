@@ -2,9 +2,14 @@
  *
  * What a run tells about itself. */
 #include "tools/run_report.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+#include "runtime/metrics.h"
+#include "runtime/trace_file.h"
+#include "tasks/call.h"
 
 struct run_report {
 	const struct run_options *options;
@@ -51,12 +56,176 @@ void run_report_progress(struct run_report *report, const struct micro_batch *b,
 	fflush(stderr);
 }
 
+/* ---- metrics */
+
+static int fill_sequences(const struct run_results *results, struct metrics *metrics, double start_s, double end_s,
+	struct error *error)
+{
+	struct metrics_sequence *sequences = calloc((size_t) results->sequences + 1, sizeof *sequences);
+	if (!sequences)
+		return error_memory(error, "computing the metrics");
+	for (int i = 0; i < results->sequences; i++)
+		sequences[i] = (struct metrics_sequence){
+			.prompt_tokens = results->requests->request[results->result[i].request].prompt_tokens,
+			.tokens = results->result[i].count,
+			.token_s = results->result[i].token_s,
+		};
+	int code = metrics_tokens(metrics, sequences, results->sequences, start_s, end_s, error);
+	free(sequences);
+	return code;
+}
+
+/* Pages are the same in every pool of a group, so that the peak of all groups gives each device's share. */
+static void fill_devices(const struct run_report_source *source, struct metrics *metrics,
+	const struct batcher_counters *counters)
+{
+	double pages = (double) source->memory->sizes.pages * source->graph->mesh.groups;
+	for (int i = 0; i < metrics->devices; i++) {
+		const struct deployment_account *a = &source->memory->account[i];
+		struct metrics_device *device = &metrics->device[i];
+		device->weight_bytes = (double) a->weights;
+		device->kv_bytes = (double) a->kv;
+		device->kv_used_bytes = pages > 0 ? (double) a->kv * (double) counters->pages_peak / pages : 0;
+		device->activation_bytes = (double) a->activations;
+		device->peak_bytes = device->weight_bytes + device->kv_used_bytes + device->activation_bytes;
+	}
+}
+
+/* Logical devices are the machine that a graph means only where it means this host. */
+static bool on_machine(const struct graph *graph)
+{
+	return !graph->machine.given || graph->machine.host;
+}
+
+static int fill_metrics(const struct run_report_source *source, const struct task_record *records, size_t count,
+	struct metrics *metrics, struct error *error)
+{
+	const struct run_results *results = source->results;
+	struct batcher_counters counters;
+	double end_s = source->start_s + source->end_s;
+	batcher_count(source->batcher, &counters);
+	metrics_begin(metrics, METRICS_MEASURED, source->graph);
+	snprintf(metrics->measured_on, sizeof metrics->measured_on, "%s, %d cores, %d workers", source->topology->cpu,
+		source->topology->cores, engine_workers(source->engine));
+	snprintf(metrics->policy, sizeof metrics->policy, "%s", engine_policy(source->engine));
+	metrics->workers = engine_workers(source->engine);
+	metrics->finished = results->finished;
+	metrics->failed = results->failed;
+	metrics->resumed = results->requests->count - results->sequences;
+	metrics->preempted = counters.preemptions;
+	metrics->wasted_rows = counters.wasted_rows;
+	metrics->recomputed_rows = counters.recomputed_rows;
+	metrics->micro_batches = counters.micro_batches;
+	fill_devices(source, metrics, &counters);
+	int code = fill_sequences(results, metrics, source->start_s, end_s, error);
+	if (!code)
+		code = metrics_records(metrics, records, count, call_kind_names, CALL_KINDS, metrics->workers,
+			source->start_s, end_s, error);
+	if (source->routing->load)
+		metrics_load(metrics, source->routing->load, source->routing->layers, source->routing->experts);
+	metrics_judge(metrics, source->graph, on_machine(source->graph));
+	return code;
+}
+
+static int write_trace(const struct run_report_source *source, const struct task_record *records, size_t count,
+	struct error *error)
+{
+	struct trace_info info = { source->graph->name, engine_policy(source->engine), "measured", &source->graph->mesh,
+		call_kind_names, CALL_KINDS, source->start_s };
+	struct trace_file *trace;
+	int code = trace_file_open(source->directory, "trace.json", &info, &trace, error);
+	if (code)
+		return code;
+	for (size_t i = 0; i < count; i++)
+		trace_file_add(trace, &records[i]);
+	return trace_file_close(trace, error);
+}
+
+/* ---- the summary */
+
+static void print_number(const char *name, double value, const char *unit)
+{
+	if (isfinite(value))
+		printf("%s %.*f %s", name, value >= 100 ? 0 : value >= 1 ? 1 : 3, value, unit);
+	else
+		printf("%s - %s", name, unit);
+}
+
+static void print_summary(const struct run_report *report, const struct run_report_source *source,
+	const struct metrics *m)
+{
+	printf("%lld sequences finished, %lld failed", (long long) m->finished, (long long) m->failed);
+	if (m->resumed)
+		printf(", %lld were finished before", (long long) m->resumed);
+	print_number(" in", m->makespan_s, "s: ");
+	print_number("prefill", m->prefill_tokens_per_s, "tokens/s, ");
+	print_number("decode", m->decode_tokens_per_s, "tokens/s, ");
+	print_number("first token", m->ttft_s.p50, "s (median)\n");
+	int judged = 0;
+	for (int i = 0; i < m->requirements; i++) {
+		const struct metrics_requirement *r = &m->requirement[i];
+		if (r->holds >= 0)
+			printf("requirement %s %s: %s\n", r->name, r->holds ? "holds" : "does not hold", r->why);
+		judged += r->holds >= 0;
+	}
+	if (judged < m->requirements)
+		printf("%d requirements are %s\n", m->requirements - judged, m->requirement[m->requirements - 1].why);
+	printf("outputs: %s\nmetrics: %s/metrics.json\n", output_path(source->output), source->directory);
+	if (source->trace)
+		printf("trace: %s/trace.json (open it in https://ui.perfetto.dev)\n", source->directory);
+	if (!report->options->measure)
+		return;
+	double total = 0;
+	for (int i = 0; i < m->kinds; i++)
+		total += m->kind[i].seconds;
+	printf("\n%-16s %9s %11s %8s\n", "task", "calls", "seconds", "share");
+	for (int i = 0; i < m->kinds; i++)
+		if (m->kind[i].calls)
+			printf("%-16s %9lld %11.4f %7.1f%%\n", m->kind[i].name, (long long) m->kind[i].calls,
+				m->kind[i].seconds, total > 0 ? 100 * m->kind[i].seconds / total : 0);
+	printf("collectives / compute %.3f, exposed %.1f%%, bubbles %.1f%%, runtime %.1f%% of the workers' time\n",
+		m->comm_over_compute, 100 * m->exposed_comm_share, 100 * m->bubble_share, 100 * m->runtime_overhead_share);
+}
+
+/* ---- all of it */
+
+static int write_metrics(struct run_report *report, const struct run_report_source *source,
+	const struct task_record *records, size_t count, struct error *error)
+{
+	struct metrics *metrics = calloc(1, sizeof *metrics);
+	char *text = NULL;
+	if (!metrics)
+		return error_memory(error, "computing the metrics");
+	int code = fill_metrics(source, records, count, metrics, error);
+	if (!code)
+		code = metrics_text(metrics, &text, error);
+	if (!code)
+		code = output_write_file(source->directory, "metrics.json", text, strlen(text), error);
+	report->failed = !code && metrics_fails(metrics);
+	if (!code && report->options->json)
+		fputs(text, stdout);
+	else if (!code && !report->options->quiet)
+		print_summary(report, source, metrics);
+	free(text);
+	free(metrics);
+	return code;
+}
+
 int run_report_finish(struct run_report *report, const struct run_report_source *source, struct error *error)
 {
-	(void) source, (void) error;
+	struct task_record *records;
+	size_t count;
 	if (report->terminal && report->printed_s >= 0)
 		fputc('\n', stderr);
-	return 0;
+	int code = engine_take_records(source->engine, &records, &count, error);
+	if (code)
+		return code;
+	if (source->trace)
+		code = write_trace(source, records, count, error);
+	if (!code)
+		code = write_metrics(report, source, records, count, error);
+	free(records);
+	return code;
 }
 
 bool run_report_failed(const struct run_report *report)

@@ -16,14 +16,14 @@ starpu_known_sha256='
 
 # starpu_options FLAVOUR CUDA: configure's options, one a line. Only what Octant uses is built; the limits are
 # those of the largest plan, since "auto" takes the build machine's. CUDA workers poll, so that flavour's workers
-# must not block; without CUDA they do, and an idle worker costs nothing.
+# must not block; without CUDA they do, so that an idle worker leaves its core to others.
 starpu_options() {
 	printf '%s\n' --disable-static --disable-build-doc --disable-build-examples --disable-build-tests \
 		--disable-opencl --disable-hip --disable-mpi --disable-starpufft --disable-socl --disable-starpupy \
 		--disable-fortran --enable-maxbuffers=16 --enable-maxcudadev=16 --enable-maxnodes=32 --enable-maxcpus=64
 	if pkg-config --exists fxt; then echo --with-fxt; else echo --disable-fxt; fi
 	case $1 in
-	cpu)	echo --disable-cuda ;;
+	cpu)	printf '%s\n' --disable-cuda --enable-blocking-drivers ;;
 	cuda)	printf '%s\n' --enable-cuda "--with-cuda-dir=$2" --disable-blocking-drivers ;;
 	sim)	echo --enable-simgrid ;;
 	esac
