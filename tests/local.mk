@@ -11,7 +11,8 @@
 #   EXTRA_DIST += tests/golden/NAME (a whole folder may be named)
 
 check_PROGRAMS += tests/test_batcher
-tests_test_batcher_SOURCES = tests/test_batcher.c tests/fake_executor.c tests/fake_executor.h
+tests_test_batcher_SOURCES = tests/test_batcher.c tests/batcher_scene.c tests/batcher_scene.h \
+	tests/fake_executor.c tests/fake_executor.h
 check_PROGRAMS += tests/test_checkpoint
 check_PROGRAMS += tests/test_error
 check_PROGRAMS += tests/test_metrics

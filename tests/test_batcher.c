@@ -10,258 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include "runtime/batcher_internal.h"
-#include "tests/fake_executor.h"
-
-enum { VOCAB = 97, EOS = 5, MAX_SEQUENCES = 40, MAX_TOKENS = 64 };
-
-struct truth { /* what a sequence must become */
-	struct sequence sequence;
-	int32_t prompt[MAX_TOKENS];
-	int stop_token; /* −1: none; ends like a stop string */
-	int fail_at;    /* 0: never; fails itself when that many tokens are known */
-	bool never_fits;
-	int32_t token[MAX_TOKENS];
-	float logprob[MAX_TOKENS];
-	int count;
-	enum finish_reason reason;
-	/* what it has become */
-	int got, ends;
-	bool wrong;
-};
-
-struct scene {
-	struct batcher_options options;
-	struct truth truth[MAX_SEQUENCES];
-	int sequences;
-	struct batcher *batcher;
-	char *dump;
-	size_t dump_length, dump_room;
-	struct batcher_counters counters;
-};
-
-static int on_token(void *context, int index, int count, int32_t token, float logprob)
-{
-	struct scene *scene = context;
-	struct truth *t = &scene->truth[index];
-
-	if (count != ++t->got || count > t->count || token != t->token[count - 1] || logprob != t->logprob[count - 1])
-		t->wrong = true;
-	if (t->fail_at == count) {
-		batcher_fail(scene->batcher, index, "asked to");
-		return 0;
-	}
-	return token == t->stop_token;
-}
-
-static void on_finish(void *context, int index, enum finish_reason reason)
-{
-	struct scene *scene = context;
-	struct truth *t = &scene->truth[index];
-	int count;
-	const int32_t *generated = batcher_generated(scene->batcher, index, &count);
-
-	t->ends++;
-	if (reason != t->reason || t->got != t->count || count != t->got ||
-		(count && memcmp(generated, t->token, (size_t) count * sizeof *generated)))
-		t->wrong = true;
-}
-
-/* The plain loop: one sequence, one token after the other. */
-static void find_truth(struct scene *scene, struct truth *t)
-{
-	const struct sequence *s = &t->sequence;
-	const struct batcher_options *o = &scene->options;
-	int total = s->prompt_tokens + s->max_new_tokens, known = s->prompt_tokens;
-	int32_t history[2 * MAX_TOKENS];
-
-	t->count = 0;
-	t->reason = FINISH_ERROR;
-	if (total > o->tokens_per_sequence || (total - 1 + o->page_tokens - 1) / o->page_tokens > o->pages) {
-		t->never_fits = true;
-		return;
-	}
-	memcpy(history, t->prompt, sizeof t->prompt);
-	for (;;) {
-		int32_t token = fake_next(history, known, s->sampling.seed, VOCAB, &t->logprob[t->count]);
-		history[known++] = t->token[t->count++] = token;
-		if (t->fail_at == t->count)
-			return;
-		t->reason = FINISH_STOP;
-		if (token == t->stop_token || (!s->ignore_eos && token == EOS))
-			return;
-		t->reason = FINISH_LENGTH;
-		if (t->count == s->max_new_tokens)
-			return;
-		t->reason = FINISH_ERROR;
-	}
-}
-
-static void make_scene(struct scene *scene, uint64_t seed)
-{
-	uint64_t random = seed;
-#define RANDOM(least, most) ((int) (fake_random(&random) % (uint64_t) ((most) - (least) + 1)) + (least))
-	struct batcher_options *o = &scene->options;
-	int longest;
-
-	memset(scene, 0, sizeof *scene);
-	*o = (struct batcher_options){.groups = RANDOM(1, 3),
-		.seats = RANDOM(1, 9),
-		.page_tokens = RANDOM(1, 5),
-		.prefill_tokens = RANDOM(0, 1) ? RANDOM(1, 6) : RANDOM(1, 100),
-		.prefill_micro_batches = RANDOM(1, 3),
-		.decode_micro_batches = RANDOM(1, 4),
-		.ahead = RANDOM(1, 4),
-		.slots = RANDOM(1, 8),
-		.interleave = (enum interleave) RANDOM(0, 2),
-		.vocab = VOCAB,
-		.eos = {EOS},
-		.eos_count = 1,
-		.on_token = on_token,
-		.on_finish = on_finish,
-		.context = scene};
-	longest = RANDOM(2, 50);
-	o->tokens_per_sequence = longest;
-	o->pages = (longest - 1 + o->page_tokens - 1) / o->page_tokens + (RANDOM(0, 2) ? RANDOM(0, 12) : 200);
-	if (RANDOM(0, 9) == 0 && o->pages > 2)
-		o->pages /= 2; /* some can never fit */
-	scene->sequences = RANDOM(1, MAX_SEQUENCES);
-	for (int i = 0; i < scene->sequences; i++) {
-		struct truth *t = &scene->truth[i];
-		t->sequence = (struct sequence){.prompt = t->prompt,
-			.prompt_tokens = RANDOM(1, longest),
-			.max_new_tokens = RANDOM(1, longest),
-			.ignore_eos = RANDOM(0, 1)};
-		if (RANDOM(0, 15) && t->sequence.prompt_tokens + t->sequence.max_new_tokens > longest)
-			t->sequence.max_new_tokens = longest - t->sequence.prompt_tokens;
-		if (t->sequence.max_new_tokens < 1)
-			t->sequence.max_new_tokens = 1;
-		t->sequence.sampling.seed = fake_random(&random);
-		for (int k = 0; k < t->sequence.prompt_tokens; k++)
-			t->prompt[k] = RANDOM(0, VOCAB - 1);
-		t->stop_token = RANDOM(0, 3) ? -1 : RANDOM(0, VOCAB - 1);
-		t->fail_at = RANDOM(0, 11) ? 0 : RANDOM(1, 5);
-		find_truth(scene, t);
-	}
-#undef RANDOM
-}
-
-/* No page in two page tables, and every page that is taken in one. */
-static void check_pages(const struct batcher *b)
-{
-	for (int g = 0; g < b->options.groups; g++) {
-		char held[512] = {0};
-		int count = 0;
-
-		for (int i = 0; i < b->options.seats; i++) {
-			const struct seat *seat = &b->seat[i];
-			if (seat->state == SEAT_FREE || seat->state == SEAT_WAITING)
-				assert_int_equal(seat->pages, 0);
-			for (int k = 0; seat->group == g && k < seat->pages; k++) {
-				assert_false(held[seat->page[k]]);
-				held[seat->page[k]] = 1;
-				count++;
-			}
-		}
-		assert_int_equal(count, kv_pages_used(b->pool[g]));
-	}
-}
-
-static void note(struct scene *scene, const struct micro_batch *m)
-{
-	size_t need = (size_t) batcher_dump(scene->batcher, m, NULL, 0) + 2;
-
-	for (int i = 0; i < m->samples; i++) { /* never beyond max_new_tokens, not even ahead */
-		int index = batcher_seat_sequence(scene->batcher, m->sample[i].seat);
-		const struct sequence *s = &scene->truth[index].sequence;
-		assert_in_range(m->sample[i].position, s->prompt_tokens, s->prompt_tokens + s->max_new_tokens - 1);
-	}
-
-	if (scene->dump_length + need > scene->dump_room) {
-		scene->dump_room = 2 * (scene->dump_length + need);
-		scene->dump = realloc(scene->dump, scene->dump_room);
-		assert_non_null(scene->dump);
-	}
-	assert_int_equal(batcher_dump(scene->batcher, m, scene->dump + scene->dump_length, need), need - 2);
-	scene->dump_length += need - 1;
-	scene->dump[scene->dump_length - 1] = '\n';
-	scene->dump[scene->dump_length] = 0;
-}
-
-/* Runs the scene; `eager`: how many tasks run for each call of the batcher, on average. */
-static void play(struct scene *scene, uint64_t timing, int eager, int drain_after)
-{
-	struct error error = {0};
-	struct fake_executor fake;
-	struct micro_batch *m;
-	uint64_t number;
-	int index;
-
-	assert_int_equal(batcher_create(&scene->options, &scene->batcher, &error), 0);
-	fake_create(&fake, scene->batcher, &scene->options, timing);
-	scene->dump_length = 0;
-	for (int i = 0; i < scene->sequences; i++) {
-		scene->truth[i].got = scene->truth[i].ends = 0;
-		assert_int_equal(batcher_add(scene->batcher, &scene->truth[i].sequence, &index, &error), 0);
-		assert_int_equal(index, i);
-	}
-	for (;;) {
-		enum batcher_step step;
-
-		while (batcher_needs(scene->batcher, &number)) {
-			while (!fake_ended(&fake, number))
-				assert_true(fake_step(&fake)); /* declared dependencies have no cycle */
-			assert_int_equal(batcher_result(scene->batcher, number, &error), 0);
-			check_pages(scene->batcher);
-		}
-		step = batcher_next(scene->batcher, &m, &error);
-		assert_int_not_equal(step, BATCHER_STUCK);
-		if (step == BATCHER_DONE)
-			break;
-		if (step == BATCHER_SUBMIT) {
-			check_pages(scene->batcher);
-			note(scene, m);
-			fake_submit(&fake, m);
-			if (drain_after && m->number + 1 == (uint64_t) drain_after)
-				batcher_drain(scene->batcher);
-		}
-		for (uint64_t n = fake_random(&fake.random) % (uint64_t) (2 * eager + 1); n && fake_step(&fake); n--)
-			;
-	}
-	batcher_count(scene->batcher, &scene->counters);
-	fake_destroy(&fake);
-}
-
-static void check_results(const struct scene *scene)
-{
-	const struct batcher_counters *c = &scene->counters;
-	int64_t rows = 0, sampled = 0, finished = 0;
-
-	for (int i = 0; i < scene->sequences; i++) {
-		const struct truth *t = &scene->truth[i];
-		assert_false(t->wrong);
-		assert_int_equal(t->ends, 1);
-		assert_int_equal(t->got, t->count);
-		assert_int_equal(batcher_finished(scene->batcher, i), t->reason);
-		assert_int_equal(strlen(batcher_reason(scene->batcher, i)) > 0, t->reason == FINISH_ERROR);
-		rows += t->never_fits ? 0 : t->sequence.prompt_tokens + t->count - 1;
-		sampled += t->count;
-		finished += t->reason != FINISH_ERROR;
-	}
-	assert_int_equal(c->sampled, sampled);
-	assert_int_equal(c->finished, finished);
-	assert_int_equal(c->failed, scene->sequences - finished);
-	assert_int_equal(c->rows, c->prefill_rows + c->decode_rows);
-	assert_int_equal(c->pages_used, 0);
-	assert_int_equal(c->running + c->waiting, 0);
-	assert_int_equal(c->rows - c->recomputed_rows - c->wasted_rows, rows);
-}
-
-static void end_scene(struct scene *scene)
-{
-	batcher_destroy(scene->batcher);
-	scene->batcher = NULL;
-}
+#include "tests/batcher_scene.h"
 
 static void test_random(void **state)
 {
@@ -273,20 +22,20 @@ static void test_random(void **state)
 	for (int seed = 1; seed <= scenes; seed++) {
 		char *first;
 
-		make_scene(&scene, (uint64_t) seed);
-		play(&scene, 1, 3, 0);
-		check_results(&scene);
+		scene_make(&scene, (uint64_t) seed);
+		scene_play(&scene, 1, 3, 0);
+		scene_check_results(&scene);
 		preemptions += scene.counters.preemptions;
 		wasted += scene.counters.wasted_rows;
 		recomputed += scene.counters.recomputed_rows;
 		first = scene.dump;
-		end_scene(&scene);
+		scene_end(&scene);
 		for (int timing = 2; timing < 4; timing++) { /* as slow as can be, and as fast */
 			scene.dump = NULL;
 			scene.dump_room = 0;
-			play(&scene, (uint64_t) timing, timing == 2 ? 0 : 100, 0);
-			check_results(&scene);
-			end_scene(&scene);
+			scene_play(&scene, (uint64_t) timing, timing == 2 ? 0 : 100, 0);
+			scene_check_results(&scene);
+			scene_end(&scene);
 			if (first && scene.dump)
 				assert_string_equal(first, scene.dump);
 			else
@@ -299,54 +48,13 @@ static void test_random(void **state)
 	assert_true(preemptions > scenes && wasted > scenes && recomputed > scenes);
 }
 
-/* A scene of equal sequences that run to their full length. */
-static void equal_scene(struct scene *scene, int sequences, int prompt, int new_tokens)
-{
-	memset(scene, 0, sizeof *scene);
-	scene->options = (struct batcher_options){.groups = 1,
-		.seats = 4,
-		.tokens_per_sequence = 40,
-		.page_tokens = 4,
-		.pages = 40,
-		.prefill_tokens = 8,
-		.prefill_micro_batches = 1,
-		.decode_micro_batches = 1,
-		.ahead = 1,
-		.slots = 4,
-		.interleave = INTERLEAVE_CHUNKED,
-		.vocab = VOCAB,
-		.eos = {EOS},
-		.eos_count = 1,
-		.on_token = on_token,
-		.on_finish = on_finish,
-		.context = scene};
-	scene->sequences = sequences;
-	for (int i = 0; i < sequences; i++) {
-		struct truth *t = &scene->truth[i];
-		t->sequence = (struct sequence){.prompt = t->prompt,
-			.prompt_tokens = prompt,
-			.max_new_tokens = new_tokens,
-			.ignore_eos = true,
-			.sampling = {.seed = (uint64_t) i}};
-		for (int k = 0; k < prompt; k++)
-			t->prompt[k] = (i + k) % VOCAB;
-		t->stop_token = -1;
-	}
-}
-
-static void find_truths(struct scene *scene)
-{
-	for (int i = 0; i < scene->sequences; i++)
-		find_truth(scene, &scene->truth[i]);
-}
-
 static void expect_dump(struct scene *scene, const char *expected)
 {
-	find_truths(scene);
-	play(scene, 1, 2, 0);
-	check_results(scene);
+	scene_find_truths(scene);
+	scene_play(scene, 1, 2, 0);
+	scene_check_results(scene);
 	assert_string_equal(scene->dump, expected);
-	end_scene(scene);
+	scene_end(scene);
 	free(scene->dump);
 }
 
@@ -357,7 +65,7 @@ static void test_chunked(void **state)
 	(void) state;
 	/* two prompts of 12 rows in chunks of 8: the second chunk has pieces of both; a chunk goes before a
 	 * decode step, and who ends its prompt decodes from the next iteration on */
-	equal_scene(&scene, 2, 12, 3);
+	scene_equal(&scene, 2, 12, 3);
 	scene.options.ahead = 2;
 	expect_dump(&scene, "0 i0 prefill s0:0+8@0\n"
 			    "1 i1 prefill s0:8+4@0* s1:0+4@1 after 0\n"
@@ -373,7 +81,7 @@ static void test_ahead_one_waits(void **state)
 
 	(void) state;
 	/* each iteration has seen all before it: nothing is declared but what lies within one */
-	equal_scene(&scene, 1, 20, 2);
+	scene_equal(&scene, 1, 20, 2);
 	scene.options.prefill_micro_batches = 2;
 	expect_dump(&scene, "0 i0 prefill s0:0+8@0\n"
 			    "1 i0 prefill s0:8+8@0 after 0\n"
@@ -386,7 +94,7 @@ static void test_mixed(void **state)
 	static struct scene scene;
 
 	(void) state;
-	equal_scene(&scene, 3, 8, 3);
+	scene_equal(&scene, 3, 8, 3);
 	scene.options.interleave = INTERLEAVE_MIXED;
 	expect_dump(&scene, "0 i0 prefill s0:0+8@0*\n"
 			    "1 i1 mixed s0:8+1@0*! s1:0+8@1*\n"
@@ -400,7 +108,7 @@ static void test_prefill_first(void **state)
 	static struct scene scene;
 
 	(void) state;
-	equal_scene(&scene, 3, 8, 2);
+	scene_equal(&scene, 3, 8, 2);
 	scene.options.interleave = INTERLEAVE_PREFILL_FIRST;
 	scene.options.decode_micro_batches = 2;
 	expect_dump(&scene, "0 i0 prefill s0:0+8@0*\n"
@@ -416,13 +124,13 @@ static void test_groups_share_a_chunk(void **state)
 
 	(void) state;
 	/* two attention groups: a long prompt does not fill the chunk while the other group has rows */
-	equal_scene(&scene, 2, 12, 1);
+	scene_equal(&scene, 2, 12, 1);
 	scene.options.groups = 2;
 	expect_dump(&scene, "0 i0 prefill g0 s0:0+4@0 g1 s1:0+4@1\n"
 			    "1 i1 prefill g0 s0:4+4@0 g1 s1:4+4@1\n"
 			    "2 i2 prefill g0 s0:8+4@0* g1 s1:8+4@1*\n");
 	/* and one alone takes all of it */
-	equal_scene(&scene, 1, 12, 1);
+	scene_equal(&scene, 1, 12, 1);
 	scene.options.groups = 2;
 	expect_dump(&scene, "0 i0 prefill g0 s0:0+8@0 g1\n"
 			    "1 i1 prefill g0 s0:8+4@0* g1\n");
@@ -435,26 +143,26 @@ static void test_one_slot(void **state)
 	(void) state;
 	/* with one slot each micro-batch has seen the one before, whatever `ahead` says: a sequence that has
 	 * ended is out of the next */
-	equal_scene(&scene, 3, 8, 4);
+	scene_equal(&scene, 3, 8, 4);
 	scene.options.slots = 1;
 	scene.options.ahead = 4;
 	scene.options.decode_micro_batches = 2;
 	for (int i = 0; i < 3; i++)
 		scene.truth[i].sequence.ignore_eos = false;
 	scene.options.eos_count = 0;
-	find_truths(&scene);
+	scene_find_truths(&scene);
 	scene.options.eos[0] = scene.truth[0].token[1];
 	scene.options.eos_count = 1;
 	for (int i = 0; i < 3; i++)
 		scene.truth[i].stop_token = scene.options.eos[0];
-	find_truths(&scene);
+	scene_find_truths(&scene);
 	assert_int_equal(scene.truth[0].count, 2);
-	play(&scene, 1, 2, 0);
-	check_results(&scene);
+	scene_play(&scene, 1, 2, 0);
+	scene_check_results(&scene);
 	assert_int_equal(scene.counters.wasted_rows, 0);
 	assert_null(strstr(scene.dump, "after"));
 	assert_null(strstr(scene.dump, "sampled"));
-	end_scene(&scene);
+	scene_end(&scene);
 	free(scene.dump);
 }
 
@@ -464,20 +172,20 @@ static void test_full_pool_never_preempts(void **state)
 
 	(void) state;
 	/* a pool of just what all seats need at their longest: all sit at once, and none is ever preempted */
-	equal_scene(&scene, 12, 9, 12);
+	scene_equal(&scene, 12, 9, 12);
 	scene.options.pages = 4 * 5;
 	scene.options.prefill_tokens = 40;
-	find_truths(&scene);
-	play(&scene, 1, 2, 0);
-	check_results(&scene);
+	scene_find_truths(&scene);
+	scene_play(&scene, 1, 2, 0);
+	scene_check_results(&scene);
 	assert_non_null(strstr(scene.dump, "0 i0 prefill s0:0+9@0* s1:0+9@1* s2:0+9@2* s3:0+9@3*\n"));
 	assert_int_equal(scene.counters.preemptions, 0);
 	assert_int_equal(scene.counters.recomputed_rows, 0);
 	assert_int_equal(scene.counters.pages_peak, 20);
-	end_scene(&scene);
+	scene_end(&scene);
 	free(scene.dump);
 	/* no room is kept for those that have all their pages */
-	equal_scene(&scene, 4, 9, 2);
+	scene_equal(&scene, 4, 9, 2);
 	scene.options.pages = 4 * 3;
 	scene.options.prefill_tokens = 40;
 	expect_dump(&scene, "0 i0 prefill s0:0+9@0* s1:0+9@1* s2:0+9@2* s3:0+9@3*\n"
@@ -490,18 +198,18 @@ static void test_preemption(void **state)
 
 	(void) state;
 	/* 4 sequences that grow to 10 pages each in a pool of 12: the youngest go, the oldest never */
-	equal_scene(&scene, 4, 8, 32);
+	scene_equal(&scene, 4, 8, 32);
 	scene.options.pages = 12;
 	scene.options.prefill_tokens = 32;
-	find_truths(&scene);
-	play(&scene, 1, 2, 0);
-	check_results(&scene);
+	scene_find_truths(&scene);
+	scene_play(&scene, 1, 2, 0);
+	scene_check_results(&scene);
 	assert_true(scene.counters.preemptions >= 1);
 	/* room is kept for those that run: not a preemption at each page boundary */
 	assert_true(scene.counters.preemptions <= 4);
 	assert_true(scene.counters.recomputed_rows > 0);
 	assert_int_equal(scene.counters.pages_peak, 12);
-	end_scene(&scene);
+	scene_end(&scene);
 	free(scene.dump);
 }
 
@@ -511,16 +219,16 @@ static void test_wasted(void **state)
 
 	(void) state;
 	/* with `ahead` 3, two steps are on their way when the end is seen */
-	equal_scene(&scene, 1, 8, 10);
+	scene_equal(&scene, 1, 8, 10);
 	scene.options.ahead = 3;
-	find_truths(&scene);
+	scene_find_truths(&scene);
 	scene.truth[0].stop_token = scene.truth[0].token[3];
-	find_truths(&scene);
-	play(&scene, 1, 2, 0);
-	check_results(&scene);
+	scene_find_truths(&scene);
+	scene_play(&scene, 1, 2, 0);
+	scene_check_results(&scene);
 	assert_int_equal(scene.counters.wasted_rows, scene.truth[0].count == 4 ? 2 : 0);
 	assert_int_equal(scene.truth[0].count, 4);
-	end_scene(&scene);
+	scene_end(&scene);
 	free(scene.dump);
 }
 
@@ -530,9 +238,9 @@ static void test_drain(void **state)
 	int unfinished = 0;
 
 	(void) state;
-	equal_scene(&scene, 8, 8, 6);
-	find_truths(&scene);
-	play(&scene, 1, 0, 5);
+	scene_equal(&scene, 8, 8, 6);
+	scene_find_truths(&scene);
+	scene_play(&scene, 1, 0, 5);
 	assert_int_equal(scene.counters.micro_batches, 5);
 	for (int i = 0; i < scene.sequences; i++) {
 		assert_false(scene.truth[i].wrong); /* what there is is right */
@@ -540,7 +248,7 @@ static void test_drain(void **state)
 	}
 	assert_true(unfinished > 0);
 	assert_int_equal(scene.counters.running + scene.counters.waiting, unfinished);
-	end_scene(&scene);
+	scene_end(&scene);
 	free(scene.dump);
 }
 
@@ -553,8 +261,8 @@ static void test_fail(void **state)
 	int index;
 
 	(void) state;
-	equal_scene(&scene, 6, 8, 4);
-	find_truths(&scene);
+	scene_equal(&scene, 6, 8, 4);
+	scene_find_truths(&scene);
 	for (int i = 0; i < 6; i += 2) {
 		scene.truth[i].count = 0;
 		scene.truth[i].reason = FINISH_ERROR;
@@ -582,7 +290,7 @@ static void test_fail(void **state)
 				m->logprob[i] = scene.truth[s].logprob[known];
 			}
 			assert_int_equal(batcher_result(scene.batcher, number, &error), 0);
-			check_pages(scene.batcher);
+			scene_check_pages(scene.batcher);
 		}
 		step = batcher_next(scene.batcher, &m, &error);
 		if (step == BATCHER_DONE)
@@ -603,7 +311,7 @@ static void test_fail(void **state)
 	assert_int_equal(batcher_add(scene.batcher, &scene.truth[6].sequence, &index, &error), 0);
 	assert_int_equal(index, 6);
 	assert_int_equal(batcher_next(scene.batcher, &m, &error), BATCHER_SUBMIT);
-	end_scene(&scene);
+	scene_end(&scene);
 }
 
 static void test_never_fits(void **state)
@@ -616,7 +324,7 @@ static void test_never_fits(void **state)
 	struct micro_batch *m;
 
 	(void) state;
-	equal_scene(&scene, 0, 0, 0);
+	scene_equal(&scene, 0, 0, 0);
 	scene.options.on_finish = NULL;
 	scene.options.on_token = NULL;
 	scene.options.pages = 5;
@@ -643,7 +351,7 @@ static void test_never_fits(void **state)
 	assert_int_equal(batcher_add(scene.batcher, &s, &index, &error), 0);
 	assert_int_equal(batcher_finished(scene.batcher, index), FINISH_NONE);
 	assert_int_equal(batcher_next(scene.batcher, &m, &error), BATCHER_SUBMIT);
-	end_scene(&scene);
+	scene_end(&scene);
 }
 
 static void test_refusals(void **state)
@@ -658,7 +366,7 @@ static void test_refusals(void **state)
 	int index;
 
 	(void) state;
-	equal_scene(&scene, 0, 0, 0);
+	scene_equal(&scene, 0, 0, 0);
 	scene.options.on_finish = NULL;
 	scene.options.on_token = NULL;
 #define REFUSED(change, message)                                                                                       \
