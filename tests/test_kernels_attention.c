@@ -34,6 +34,9 @@ static const struct shape shapes[] = {
 	{ 40, 3, 1, 64, 64, DTYPE_FP32, DTYPE_BF16, QK_NORM_NONE, false, 2 },
 	{ 33, 1, 1, 128, 1, DTYPE_FP32, DTYPE_FP32, QK_NORM_ALL, true, 0 },
 	{ 48, 5, 5, 6, 100, DTYPE_FP32, DTYPE_FP16, QK_NORM_HEAD, true, 1 },
+	{ 64, 2, 2, 64, 32, DTYPE_BF16, DTYPE_BF16, QK_NORM_NONE, false, 0 },
+	{ 50, 2, 2, 48, 48, DTYPE_FP32, DTYPE_FP32, QK_NORM_ALL, true, 0 },
+	{ 64, 2, 2, 112, 128, DTYPE_FP32, DTYPE_FP16, QK_NORM_NONE, false, 0 },
 };
 
 static void shuffle_pages(struct setup *s)

@@ -152,20 +152,88 @@ static void finish_tile(const struct attention_weights *w, const struct attentio
 	}
 }
 
-/* A few rows of one segment. With one row the pages are read once through, all heads of a page after another; with
- * more, a head's keys and queries stay in the cache. The order is no part of the result. */
+/* A single row goes through its pages once, all heads of a block after another, and asks for what the next step but one
+ * reads: neighbouring pages of a sequence do not lie together, so the CPU cannot guess. */
+struct walk {
+	const struct attention_weights *w;
+	const struct kv_view *kv;
+	const struct segment *segment, *next; /* next: of the single row that follows, or NULL */
+	int last, steps;                      /* position of the row; blocks · kv_heads */
+};
+
+static void find_pages(const struct walk *walk, const struct segment *segment, int last, int block, int head,
+	struct attend_pages *pages)
+{
+	const struct attention_weights *w = walk->w;
+	const struct kv_view *kv = walk->kv;
+	size_t size = dtype_bytes(kv->dtype);
+	pages->dtype = kv->dtype;
+	pages->page_tokens = kv->page_tokens;
+	for (int run = 0; run < ATTEND_KEYS / VECTOR_LANES; run++) {
+		int position = block * ATTEND_KEYS + run * VECTOR_LANES;
+		pages->keys[run] = pages->values[run] = NULL;
+		if (position > last)
+			continue;
+		int page = segment->pages[position / kv->page_tokens];
+		size_t first = (size_t) (position % kv->page_tokens);
+		pages->keys[run] = kv_keys(kv, w, page, head) + first * size;
+		pages->values[run] = kv_values(kv, w, page, head) + first * (size_t) w->head_dim * size;
+	}
+}
+
+static void fetch_ahead(const struct walk *walk, int step)
+{
+	const struct segment *segment = walk->segment;
+	int last = walk->last, heads = walk->w->kv_heads;
+	struct attend_pages pages;
+	if (step >= walk->steps) {
+		step -= walk->steps;
+		segment = walk->next;
+		if (!segment || step / heads * ATTEND_KEYS > segment->position)
+			return;
+		last = segment->position;
+	}
+	find_pages(walk, segment, last, step / heads, step % heads, &pages);
+	size_t size = dtype_bytes(pages.dtype), d = (size_t) walk->w->head_dim, tokens = (size_t) pages.page_tokens;
+	size_t row = tokens * size, skip = row < 64 ? 64 / row : 1;
+	for (int run = 0; run < ATTEND_KEYS / VECTOR_LANES && pages.keys[run]; run++) {
+		for (size_t i = 0; i < d; i += skip)
+			__builtin_prefetch((const char *) pages.keys[run] + i * row);
+		for (size_t i = 0; i < VECTOR_LANES * d * size; i += 64)
+			__builtin_prefetch((const char *) pages.values[run] + i);
+	}
+}
+
+static void walk_pages(const struct walk *walk, const struct attention_space *space)
+{
+	const struct attention_weights *w = walk->w;
+	bool whole_runs = walk->kv->page_tokens % VECTOR_LANES == 0;
+	bool copy = !whole_runs || w->heads != w->kv_heads || w->head_dim % VECTOR_LANES;
+	for (int step = 0; step < walk->steps; step++) {
+		int block = step / w->kv_heads, head = step % w->kv_heads;
+		struct attend_tile tile = tile_of(w, space, 1, head);
+		struct attend_pages pages;
+		if (whole_runs)
+			fetch_ahead(walk, step + 2);
+		if (copy) {
+			load_block(w, walk->kv, walk->segment, &tile, head, block, walk->last);
+			vector->attend(&tile, block);
+		} else {
+			find_pages(walk, walk->segment, walk->last, block, head, &pages);
+			vector->attend_one(&tile, &pages, block);
+		}
+	}
+}
+
+/* A few rows of one segment, head by head: a head's queries and results stay in the cache. */
 static void run_tile(const struct attention_weights *w, const struct kv_view *kv, const struct segment *segment,
-	const struct attention_space *space, const float *qkv, int rows, int position, char *context, size_t stride)
+	const struct segment *next, const struct attention_space *space, const float *qkv, int rows, int position,
+	char *context, size_t stride)
 {
 	int last = position + rows - 1, blocks = last / ATTEND_KEYS + 1;
 	start_tile(w, space, qkv, rows, position);
 	if (rows == 1)
-		for (int block = 0; block < blocks; block++)
-			for (int head = 0; head < w->kv_heads; head++) {
-				struct attend_tile tile = tile_of(w, space, rows, head);
-				load_block(w, kv, segment, &tile, head, block, last);
-				vector->attend(&tile, block);
-			}
+		walk_pages(&(struct walk){ w, kv, segment, next, last, blocks * w->kv_heads }, space);
 	else
 		for (int head = 0; head < w->kv_heads; head++) {
 			struct attend_tile tile = tile_of(w, space, rows, head);
@@ -195,7 +263,7 @@ static int attend_rows(const struct attention_args *a, const struct attention_sp
 			attention_append(w, &a->kv, own, segment, segment->position + i - start, space->row);
 		}
 		for (; row < end; row += ATTENTION_TILE)
-			run_tile(w, &a->kv, segment, space, qkv + (size_t) (row - first) * columns,
+			run_tile(w, &a->kv, segment, s + 1 < a->segments && segment[1].rows == 1 ? segment + 1 : NULL, space, qkv + (size_t) (row - first) * columns,
 				end - row < ATTENTION_TILE ? end - row : ATTENTION_TILE, segment->position + row - start,
 				(char *) space->context + (size_t) (row - first) * stride * dtype_bytes(w->compute), stride);
 		if (stop > first + rows)

@@ -35,33 +35,41 @@ size_t swiglu_workspace(int width, enum dtype compute)
 	return used;
 }
 
-/* `rows` rows of one block's product into its columns of the activation. */
-static void activate(float *product, int n, const float *bias, enum dtype compute, char *active, size_t stride,
-	int rows)
+/* `rows` rows of the product of some blocks, `width` columns of gate and as many of up, into the activation. */
+static void activate(float *product, size_t ldp, int width, const float *bias, enum dtype compute, char *active,
+	size_t stride, int rows)
 {
 	float y[SWIGLU_HALF];
-	for (int row = 0; row < rows; row++, product += 2 * SWIGLU_HALF) {
+	size_t size = dtype_bytes(compute);
+	for (int row = 0; row < rows; row++, product += ldp, active += stride * size) {
 		if (bias)
-			vector->add(product, bias, 2 * n);
-		vector->swiglu(product, product + n, n, y);
-		vector->from_float(compute, y, n, active + (size_t) row * stride * dtype_bytes(compute));
+			vector->add(product, bias, 2 * width);
+		for (int i = 0; i < width; i += SWIGLU_HALF) {
+			int n = width - i < SWIGLU_HALF ? width - i : SWIGLU_HALF;
+			vector->swiglu(product + 2 * i, product + 2 * i + n, n, y);
+			vector->from_float(compute, y, n, active + (size_t) i * size);
+		}
 	}
 }
 
+/* Few rows take several blocks of columns at once: the product stays within the workspace. */
 void swiglu_run(const struct expert_weights *weights, int hidden, int width, enum dtype compute, const void *in,
 	size_t ldx, int rows, float *out, void *workspace)
 {
 	size_t used = 0, stride = gemm_stride(width, compute), size = dtype_bytes(compute);
+	int all = (width + SWIGLU_HALF - 1) / SWIGLU_HALF;
 	char *active = workspace_take(workspace, &used, SWIGLU_ROWS * stride * size);
 	float *product = workspace_take(workspace, &used, (size_t) SWIGLU_ROWS * 2 * SWIGLU_HALF * sizeof *product);
 	for (int base = 0; base < rows; base += SWIGLU_ROWS) {
-		int count = rows - base < SWIGLU_ROWS ? rows - base : SWIGLU_ROWS;
+		int count = rows - base < SWIGLU_ROWS ? rows - base : SWIGLU_ROWS, step = SWIGLU_ROWS / count;
 		const char *x = (const char *) in + (size_t) base * ldx * size;
 		float *y = out + (size_t) base * (size_t) hidden;
-		for (int i = 0, block = 0; i < width; i += SWIGLU_HALF, block++) {
-			int n = width - i < SWIGLU_HALF ? width - i : SWIGLU_HALF;
-			gemm_run_blocks(&weights->gate_up, block, 1, x, ldx, count, product, 2 * SWIGLU_HALF);
-			activate(product, n, weights->gate_up_bias ? weights->gate_up_bias + 2 * i : NULL, compute,
+		for (int block = 0; block < all; block += step) {
+			int blocks = all - block < step ? all - block : step, i = block * SWIGLU_HALF;
+			int n = width - i < blocks * SWIGLU_HALF ? width - i : blocks * SWIGLU_HALF;
+			size_t ldp = (size_t) blocks * 2 * SWIGLU_HALF;
+			gemm_run_blocks(&weights->gate_up, block, blocks, x, ldx, count, product, ldp);
+			activate(product, ldp, n, weights->gate_up_bias ? weights->gate_up_bias + 2 * i : NULL, compute,
 				active + (size_t) i * size, stride, count);
 		}
 		for (int row = 0; row < count; row++)

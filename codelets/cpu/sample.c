@@ -3,7 +3,8 @@
  * Choosing tokens from logits that are cut by vocabulary.
  *
  * Sums over the vocabulary run in blocks at fixed token ids: a block that two parts share is first copied together, so
- * that the number of parts changes no bit. The order of tokens is a heap from which only the first ones are taken. */
+ * that the number of parts changes no bit. Tokens are ordered only as far as a draw asks: those near the largest logit
+ * form a heap, then those of the next tier below. */
 #include "codelets/codelets.h"
 #include <math.h>
 #include "codelets/cpu/rows.h"
@@ -128,15 +129,36 @@ static void sift(const float *logit, int32_t *heap, int size, int at)
 /* The tokens in order, as far as they have been asked for. */
 struct order {
 	const struct sample_space *space;
+	int vocab;
 	double most, temperature;
-	int taken, left;
+	int taken, left;     /* in kept, in the heap */
+	float below;         /* all tokens that are left out of both have smaller logits */
+	double distance;     /* of the next tier's lower end from the largest logit, in temperatures */
 };
+
+static void next_tier(struct order *order)
+{
+	const float *logit = order->space->logit;
+	int32_t *heap = order->space->heap;
+	int n = 0;
+	float low = order->distance < 40 ? (float) (order->most - order->distance * order->temperature) : -INFINITY;
+	for (int t = 0; t < order->vocab; t++)
+		if (logit[t] >= low && logit[t] < order->below)
+			heap[n++] = t;
+	for (int at = n / 2 - 1; at >= 0; at--)
+		sift(logit, heap, n, at);
+	order->left = n;
+	order->below = low;
+	order->distance += 2;
+}
 
 /* exp((logit − most) / temperature) of the n-th token in order, so 1 of the first. */
 static double part_of(struct order *order, int n)
 {
 	const struct sample_space *space = order->space;
 	while (order->taken <= n) {
+		while (order->left == 0)
+			next_tier(order);
 		int32_t token = space->heap[0];
 		space->kept[order->taken] = token;
 		space->part[order->taken++] = exp(((double) space->logit[token] - order->most) / order->temperature);
@@ -147,33 +169,35 @@ static double part_of(struct order *order, int n)
 	return space->part[n];
 }
 
-static void start_order(const struct sample_args *a, int i, const struct sample_space *space)
+/* Copies the logits of sample i together; their parts, summed in blocks and lanes at fixed token ids. */
+static double gather(const struct sample_args *a, int i, const struct sample_space *space, float most)
 {
+	double temperature = (double) a->sample[i].sampling.temperature, lanes[VECTOR_LANES] = { 0 }, sum = 0;
 	for (int first = 0; first < a->vocab; first += VOCABULARY_BLOCK) {
 		int n = a->vocab - first < VOCABULARY_BLOCK ? a->vocab - first : VOCABULARY_BLOCK;
 		memcpy(space->logit + first, logits_at(a, i, first, n, space->block), (size_t) n * sizeof *space->logit);
+		for (int t = 0; t < n; t++)
+			space->block[t] = (float) (((double) space->logit[first + t] - (double) most) / temperature);
+		vector->sum_exp(space->block, n, 0, lanes);
 	}
-	for (int t = 0; t < a->vocab; t++)
-		space->heap[t] = t;
-	for (int at = a->vocab / 2 - 1; at >= 0; at--)
-		sift(space->logit, space->heap, a->vocab, at);
+	for (int lane = 0; lane < VECTOR_LANES; lane++)
+		sum += lanes[lane];
+	return sum;
 }
 
 /* The steps that codelets.h lists; `count` tokens stay, `total` is the sum of their parts. */
 static int draw(const struct sample_args *a, int i, const struct sample_space *space, float most)
 {
 	const struct sampling *how = &a->sample[i].sampling;
-	struct order order = { space, (double) most, (double) how->temperature, 0, a->vocab };
+	struct order order = { .space = space, .vocab = a->vocab, .most = (double) most,
+		.temperature = (double) how->temperature, .below = INFINITY, .distance = 2 };
 	int count = a->vocab, n = 0;
-	double total = 0, sum = 0;
-	start_order(a, i, space);
+	double total = gather(a, i, space, most), sum = 0;
 	if (how->top_k > 0 && how->top_k < count) {
 		count = how->top_k;
-		while (n < count)
-			total += part_of(&order, n++);
-	} else
-		for (int t = 0; t < a->vocab; t++)
-			total += exp(((double) space->logit[t] - order.most) / order.temperature);
+		for (total = 0; n < count; n++)
+			total += part_of(&order, n);
+	}
 	if (how->top_p < 1) {
 		for (n = 0, sum = 0; n < count && (n == 0 || sum < (double) how->top_p * total); n++)
 			sum += part_of(&order, n);

@@ -30,6 +30,14 @@ struct attend_tile {
 	float *scores;               /* [4][ATTEND_KEYS] */
 };
 
+/* Where a block's keys and values lie, by runs of 16 tokens: K [head_dim][page_tokens] and V [16][head_dim] from the
+ * run's first token on. Only for pages whose tokens are a multiple of 16. */
+struct attend_pages {
+	enum dtype dtype;
+	int page_tokens;
+	const void *keys[ATTEND_KEYS / VECTOR_LANES], *values[ATTEND_KEYS / VECTOR_LANES];
+};
+
 struct vector_ops {
 	const char *name;
 	/* dst[i] = src[i], i < n, to and from FP32; rounded to nearest even */
@@ -48,6 +56,9 @@ struct vector_ops {
 		float *y, size_t ldy);
 	/* One block of keys for all lanes that may see some of it; keys and values are loaded. */
 	void (*attend)(const struct attend_tile *tile, int block);
+	/* The same for a tile of one lane, out of the pages: what it reads once needs no copy. head_dim is a multiple of
+	 * VECTOR_LANES. */
+	void (*attend_one)(const struct attend_tile *tile, const struct attend_pages *pages, int block);
 	/* `count` tokens of one page from its token `first` on, into keys and values from key `at` on. */
 	void (*load_keys)(const struct attend_tile *tile, enum dtype dtype, const void *page, int page_tokens, int first,
 		int count, int at);

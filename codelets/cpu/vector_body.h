@@ -323,118 +323,7 @@ static TARGET void gemm(enum dtype dtype, const void *block, int width, int k, c
 		gemm_bf16(block, width, (k + 1) / 2 * 2, x, ldx, rows, y, ldy);
 }
 
-/* ---- attention */
-
-static TARGET void load_keys(const struct attend_tile *tile, enum dtype dtype, const void *page, int page_tokens,
-	int first, int count, int at)
-{
-	float *keys = tile->keys + at;
-	int whole = count / LANES * LANES;
-	for (int i = 0; i < tile->head_dim; i++, keys += ATTEND_KEYS) {
-		size_t from = (size_t) i * page_tokens + first;
-		int t = 0;
-		if (dtype == DTYPE_FP32) {
-			const float *src = (const float *) page + from;
-			for (; t < whole; t += LANES)
-				v_store(keys + t, v_load(src + t));
-			for (; t < count; t++)
-				keys[t] = src[t];
-		} else if (dtype == DTYPE_FP16) {
-			const uint16_t *src = (const uint16_t *) page + from;
-			for (; t < whole; t += LANES)
-				v_store(keys + t, v_load_fp16(src + t));
-			for (; t < count; t++)
-				keys[t] = fp16_to_float(src[t]);
-		} else {
-			const uint16_t *src = (const uint16_t *) page + from;
-			for (; t < whole; t += LANES)
-				v_store(keys + t, v_load_bf16(src + t));
-			for (; t < count; t++)
-				keys[t] = bf16_to_float(src[t]);
-		}
-	}
-}
-
-static TARGET void load_values(const struct attend_tile *tile, enum dtype dtype, const void *rows, int count, int at)
-{
-	float *values = tile->values + (size_t) at * tile->padded;
-	size_t bytes = (size_t) tile->head_dim * dtype_bytes(dtype);
-	for (int t = 0; t < count; t++, values += tile->padded) {
-		to_float(dtype, (const char *) rows + (size_t) t * bytes, tile->head_dim, values);
-		for (int i = tile->head_dim; i < tile->padded; i++)
-			values[i] = 0;
-	}
-}
-
-/* Turns `count` scores of one lane into weights 2^(score − maximum), after scaling what was summed so far to the
- * new maximum. Keys that are not seen are −∞: they add +0 to sums and are left out of values altogether. */
-INLINE void attend_weights(const struct attend_tile *tile, int lane, float *scores, int count)
-{
-	float *sum = tile->sum + (size_t) lane * VECTOR_LANES;
-	int end = (count + LANES - 1) / LANES * LANES;
-	if (count < end)
-		v_store(scores + end - LANES, v_keep(v_load(scores + end - LANES), LANES - (end - count), v_set(-__builtin_inff())));
-	vec top = v_load(scores);
-	for (int j = LANES; j < end; j += LANES)
-		top = v_max(top, v_load(scores + j));
-	float maximum = v_reduce_max(top), before = tile->maximum[lane];
-	if (maximum > before) {
-		vec factor = v_exp2(v_set(before - maximum));
-		float *o = tile->o + (size_t) lane * tile->padded;
-		v_store(sum, v_load(sum) * factor);
-		for (int i = 0; i < tile->padded; i += LANES)
-			v_store(o + i, v_load(o + i) * factor);
-		tile->maximum[lane] = maximum;
-	} else
-		maximum = before;
-	vec shift = v_set(maximum), total = v_load(sum);
-	for (int j = 0; j < end; j += LANES) {
-		vec weight = v_exp2(v_load(scores + j) - shift);
-		v_store(scores + j, weight);
-		total = total + weight;
-	}
-	v_store(sum, total);
-}
-
-static TARGET void attend(const struct attend_tile *tile, int block)
-{
-	int first = block * ATTEND_KEYS, d = tile->head_dim, padded = tile->padded;
-	for (int lane = 0; lane < tile->lanes; lane += 4) {
-		int n = tile->lanes - lane < 4 ? tile->lanes - lane : 4, count[4], most = 0, least = ATTEND_KEYS;
-		for (int i = 0; i < n; i++) {
-			count[i] = tile->position[lane + i] - first + 1;
-			if (count[i] > ATTEND_KEYS)
-				count[i] = ATTEND_KEYS;
-			if (count[i] < least)
-				least = count[i];
-			if (count[i] > most)
-				most = count[i];
-		}
-		if (most <= 0)
-			continue;
-		if (n < 4 || least < 0)
-			least = 0; /* one lane after the other */
-		int seen = (most + LANES - 1) / LANES * LANES;
-		const float *q = tile->q + (size_t) lane * d;
-		float *o = tile->o + (size_t) lane * padded;
-		if (least > 0)
-			product_4(q, (size_t) d, d, tile->keys, ATTEND_KEYS, seen, tile->scores, ATTEND_KEYS, false);
-		for (int i = 0; i < n; i++) {
-			float *scores = tile->scores + i * ATTEND_KEYS;
-			if (count[i] <= 0)
-				continue;
-			if (!least)
-				product_1(q + (size_t) i * d, d, tile->keys, ATTEND_KEYS, seen, scores, false);
-			attend_weights(tile, lane + i, scores, count[i]);
-		}
-		if (least > 0)
-			product_4(tile->scores, ATTEND_KEYS, least, tile->values, (size_t) padded, padded, o, (size_t) padded, true);
-		for (int i = 0; i < n; i++)
-			if (count[i] > least)
-				product_1(tile->scores + i * ATTEND_KEYS + least, count[i] - least,
-					tile->values + (size_t) least * padded, (size_t) padded, padded, o + (size_t) i * padded, true);
-	}
-}
+#include "codelets/cpu/vector_attend.h"
 
 /* ---- vocabulary */
 
@@ -487,6 +376,7 @@ const struct vector_ops OPS = {
 	.rope = rope,
 	.gemm = gemm,
 	.attend = attend,
+	.attend_one = attend_one,
 	.load_keys = load_keys,
 	.load_values = load_values,
 	.largest = largest,
