@@ -17,7 +17,7 @@ struct share {
 	double flops;
 };
 
-struct shapes { /* of one device */
+struct shapes {                    /* of one device */
 	double hidden, query, key; /* columns of its query heads, of its KV heads */
 	double experts, expert_columns, shared_columns, mlp_columns, vocab;
 };
@@ -42,8 +42,8 @@ static struct shapes shapes_of(const struct graph *graph, const struct mesh_part
 		.experts = model->experts ? width(mesh_expert_range(mesh, model, part->experts)) : 0,
 		.expert_columns = width(range_cut(model->expert_hidden, mesh->expert_tensor, part->slice)),
 		.shared_columns = rows_are_sharded(graph)
-			? model->shared_hidden
-			: width(range_cut(model->shared_hidden, mesh->per_stage, part->index)),
+					  ? model->shared_hidden
+					  : width(range_cut(model->shared_hidden, mesh->per_stage, part->index)),
 		.mlp_columns = width(range_cut(model->mlp_hidden, mesh->per_stage, part->index)),
 		.vocab = width(range_cut(model->vocab, mesh->tensor, part->tensor)),
 	};
@@ -63,7 +63,7 @@ static struct share attention_share(const struct graph *graph, const struct shap
 	else if (model->qk_norm == QK_NORM_ALL)
 		vectors += s->query + s->key;
 	/* a token is attended to on one of the groups: q·k and p·v, 2 FLOPs each, for every key and query column */
-	return (struct share){ matrices + vectors, (2 * matrices + 4 * context * s->query) / graph->mesh.groups };
+	return (struct share){matrices + vectors, (2 * matrices + 4 * context * s->query) / graph->mesh.groups};
 }
 
 static struct share experts_share(const struct graph *graph, const struct shapes *s)
@@ -85,7 +85,7 @@ static struct share mlp_share(const struct model *model, const struct shapes *s)
 {
 	double matrices = 3 * s->hidden * s->mlp_columns;
 	double vectors = model->mlp_bias ? 2 * s->mlp_columns + s->hidden : 0;
-	return (struct share){ matrices + vectors, 2 * matrices };
+	return (struct share){matrices + vectors, 2 * matrices};
 }
 
 static double larger(double a, double b)
@@ -98,7 +98,7 @@ double accounts_pages(const struct graph *graph)
 	if (graph->kv.pages)
 		return (double) graph->kv.pages;
 	return ceil((double) graph->limits.sequences / graph->mesh.groups) *
-		ceil((double) graph->limits.tokens_per_sequence / graph->kv.page_tokens);
+	       ceil((double) graph->limits.tokens_per_sequence / graph->kv.page_tokens);
 }
 
 int accounts_rows(const struct graph *graph)
@@ -116,7 +116,7 @@ static void fill(const struct graph *graph, const struct mesh_part *part, double
 	const struct mesh *mesh = &graph->mesh;
 	const struct shapes s = shapes_of(graph, part);
 	const struct share attention = attention_share(graph, &s, context), mlp = mlp_share(model, &s);
-	const struct share experts = model->experts ? experts_share(graph, &s) : (struct share){ 0, 0 };
+	const struct share experts = model->experts ? experts_share(graph, &s) : (struct share){0, 0};
 	bool first = part->stage == 0, last = part->stage == mesh->stages - 1;
 	int layers = mesh->first_layer[part->stage + 1] - mesh->first_layer[part->stage];
 
@@ -138,11 +138,12 @@ static void fill(const struct graph *graph, const struct mesh_part *part, double
 	double grouped = rows * (s.experts < model->top_k ? s.experts : model->top_k);
 	account->weights = account->parameters * (double) dtype_bytes(model->dtype);
 	account->kv = layers * 2.0 * s.key * (double) dtype_bytes(graph->kv.dtype) * graph->kv.page_tokens *
-		accounts_pages(graph);
+		      accounts_pages(graph);
 	account->activations = graph->schedule.slots * s.hidden *
-		(rows * 2 * residual + grouped * ((double) dtype_bytes(graph->compute) + residual));
-	account->workspace = 4 * larger(rows * (s.query + 2 * s.key),
-		larger(grouped * 2 * s.expert_columns, rows * 2 * larger(s.mlp_columns, s.shared_columns)));
+			       (rows * 2 * residual + grouped * ((double) dtype_bytes(graph->compute) + residual));
+	account->workspace =
+		4 * larger(rows * (s.query + 2 * s.key),
+			    larger(grouped * 2 * s.expert_columns, rows * 2 * larger(s.mlp_columns, s.shared_columns)));
 	if (last)
 		account->workspace += 4.0 * graph->limits.sequences * s.vocab;
 	account->total = account->weights + account->kv + account->activations + account->workspace;
@@ -150,9 +151,9 @@ static void fill(const struct graph *graph, const struct mesh_part *part, double
 
 void accounts_make(const struct graph *graph, struct account *accounts)
 {
-	double context = graph->workload.given
-		? (graph->workload.prompt_min + graph->workload.prompt_max) / 2.0 + graph->workload.new_tokens / 2.0
-		: graph->limits.tokens_per_sequence / 2.0;
+	double context = graph->workload.given ? (graph->workload.prompt_min + graph->workload.prompt_max) / 2.0 +
+							 graph->workload.new_tokens / 2.0
+					       : graph->limits.tokens_per_sequence / 2.0;
 	if (context > graph->limits.tokens_per_sequence)
 		context = graph->limits.tokens_per_sequence;
 	for (int i = 0; i < graph->mesh.devices; i++) {

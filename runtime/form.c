@@ -36,9 +36,9 @@ void form_kinds_write(const struct form_kind *kind, int count, FILE *file)
 	static const struct {
 		unsigned bit;
 		const char *name;
-	} places[] = { { PLACE_BEFORE, "before" }, { PLACE_LAYER, "layer" }, { PLACE_DENSE_LAYER, "dense_layer" },
-		{ PLACE_BETWEEN_STAGES, "between_stages" }, { PLACE_AFTER, "after" } };
-	static const char *const overs[] = { "", "tensor", "experts", "tensor, experts" };
+	} places[] = {{PLACE_BEFORE, "before"}, {PLACE_LAYER, "layer"}, {PLACE_DENSE_LAYER, "dense_layer"},
+		{PLACE_BETWEEN_STAGES, "between_stages"}, {PLACE_AFTER, "after"}};
+	static const char *const overs[] = {"", "tensor", "experts", "tensor, experts"};
 	fprintf(file, "| task | in | over | takes → leaves | |\n|---|---|---|---|---|\n");
 	for (int k = 0; k < count; k++) {
 		const char *separator = "";

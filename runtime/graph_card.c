@@ -19,8 +19,8 @@ static void boolean(const struct graph_text *text, const config_setting_t *card,
 		*value = graph_boolean(text, card, path);
 }
 
-static int read_dense_layers(const struct graph_text *text, const config_setting_t *card, struct model *model,
-	struct error *error)
+static int read_dense_layers(
+	const struct graph_text *text, const config_setting_t *card, struct model *model, struct error *error)
 {
 	const config_setting_t *list = graph_find(text, card, "model.dense_layers");
 	memset(model->dense, model->experts == 0, sizeof model->dense);
@@ -89,11 +89,15 @@ int graph_read_card(const struct graph_text *text, struct graph *graph, struct e
 	model->clip_qkv = (float) graph_number(text, card, "model.clip_qkv");
 	model->declared_parameters = graph_number(text, card, "model.declared_parameters");
 
-	const struct { const char *key; int value; } needed[] = { { "top_k", model->top_k }, { "expert_hidden", model->expert_hidden } };
+	const struct {
+		const char *key;
+		int value;
+	} needed[] = {{"top_k", model->top_k}, {"expert_hidden", model->expert_hidden}};
 	for (int i = 0; i < 2 && experts; i++)
 		if (!needed[i].value)
-			return graph_error(error, &place, "the model has %d experts and no `%s`; it must be given with experts",
-				experts, needed[i].key);
+			return graph_error(error, &place,
+				"the model has %d experts and no `%s`; it must be given with experts", experts,
+				needed[i].key);
 	if (!graph_find(text, card, "model.head_dim") && model->hidden % model->heads)
 		return graph_error(error, &place, "hidden %d is no multiple of heads %d; head_dim must then be given",
 			model->hidden, model->heads);
@@ -120,17 +124,17 @@ int graph_card_differs(const struct graph *graph, const struct model *model, int
 		const char *key;
 		double card, model;
 	} numbers[] = {
-		{ "layers", card->layers, model->layers },
-		{ "hidden", card->hidden, model->hidden },
-		{ "heads", card->heads, model->heads },
-		{ "kv_heads", card->kv_heads, model->kv_heads },
-		{ "head_dim", card->head_dim, model->head_dim },
-		{ "vocab", card->vocab, model->vocab },
-		{ "experts", card->experts, model->experts },
-		{ "top_k", card->top_k, model->top_k },
-		{ "expert_hidden", card->expert_hidden, model->expert_hidden },
-		{ "shared_hidden", card->shared_hidden, model->shared_hidden },
-		{ "mlp_hidden", card->mlp_hidden, model->mlp_hidden },
+		{"layers", card->layers, model->layers},
+		{"hidden", card->hidden, model->hidden},
+		{"heads", card->heads, model->heads},
+		{"kv_heads", card->kv_heads, model->kv_heads},
+		{"head_dim", card->head_dim, model->head_dim},
+		{"vocab", card->vocab, model->vocab},
+		{"experts", card->experts, model->experts},
+		{"top_k", card->top_k, model->top_k},
+		{"expert_hidden", card->expert_hidden, model->expert_hidden},
+		{"shared_hidden", card->shared_hidden, model->shared_hidden},
+		{"mlp_hidden", card->mlp_hidden, model->mlp_hidden},
 	};
 	if (card->family != model->family && i-- == 0) {
 		snprintf(text, size, "family: the card says %s, the checkpoint %s", model_family_name(card->family),
@@ -144,8 +148,8 @@ int graph_card_differs(const struct graph *graph, const struct model *model, int
 	}
 	for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++)
 		if (numbers[n].card != numbers[n].model && i-- == 0) {
-			snprintf(text, size, "%s: the card says %.0f, the checkpoint %.0f", numbers[n].key, numbers[n].card,
-				numbers[n].model);
+			snprintf(text, size, "%s: the card says %.0f, the checkpoint %.0f", numbers[n].key,
+				numbers[n].card, numbers[n].model);
 			return 1;
 		}
 	return 0;
@@ -153,8 +157,8 @@ int graph_card_differs(const struct graph *graph, const struct model *model, int
 
 void graph_card_write(const struct model *model, FILE *file)
 {
-	static const char *const norms[] = { "none", "head", "all" };
-	static const char *const truth[] = { "false", "true" };
+	static const char *const norms[] = {"none", "head", "all"};
+	static const char *const truth[] = {"false", "true"};
 	fprintf(file, "model = {\n\tname = \"");
 	for (const char *c = model->name; *c; c++)
 		if (*c == '"' || *c == '\\')
@@ -163,12 +167,14 @@ void graph_card_write(const struct model *model, FILE *file)
 			fprintf(file, "\\x%02x", *c);
 		else
 			fputc(*c, file);
-	fprintf(file, "\";\n\tfamily = \"%s\";\n\tdtype = \"%s\";\n", model_family_name(model->family), dtype_name(model->dtype));
-	fprintf(file, "\tlayers = %d;\n\thidden = %d;\n\theads = %d;\n\tkv_heads = %d;\n\thead_dim = %d;\n\tvocab = %d;\n",
+	fprintf(file, "\";\n\tfamily = \"%s\";\n\tdtype = \"%s\";\n", model_family_name(model->family),
+		dtype_name(model->dtype));
+	fprintf(file,
+		"\tlayers = %d;\n\thidden = %d;\n\theads = %d;\n\tkv_heads = %d;\n\thead_dim = %d;\n\tvocab = %d;\n",
 		model->layers, model->hidden, model->heads, model->kv_heads, model->head_dim, model->vocab);
 	if (model->experts)
-		fprintf(file, "\texperts = %d;\n\ttop_k = %d;\n\texpert_hidden = %d;\n\tnormalize_top_k = %s;\n", model->experts,
-			model->top_k, model->expert_hidden, truth[model->normalize_top_k]);
+		fprintf(file, "\texperts = %d;\n\ttop_k = %d;\n\texpert_hidden = %d;\n\tnormalize_top_k = %s;\n",
+			model->experts, model->top_k, model->expert_hidden, truth[model->normalize_top_k]);
 	if (model->shared_hidden)
 		fprintf(file, "\tshared_hidden = %d;\n", model->shared_hidden);
 	if (model->mlp_hidden)
@@ -181,11 +187,14 @@ void graph_card_write(const struct model *model, FILE *file)
 		}
 	if (*separator == ',')
 		fprintf(file, " ];\n");
-	fprintf(file, "\tqk_norm = \"%s\";\n\tqkv_bias = %s;\n\toutput_bias = %s;\n\tmlp_bias = %s;\n\ttied_embeddings = %s;\n",
+	fprintf(file,
+		"\tqk_norm = \"%s\";\n\tqkv_bias = %s;\n\toutput_bias = %s;\n\tmlp_bias = %s;\n\ttied_embeddings = "
+		"%s;\n",
 		norms[model->qk_norm], truth[model->qkv_bias], truth[model->output_bias], truth[model->mlp_bias],
 		truth[model->tied_embeddings]);
 	/* %e keeps the exponent by which libconfig knows a float */
-	fprintf(file, "\tnorm_epsilon = %.9e;\n\trope_theta = %.9e;\n", (double) model->norm_epsilon, model->rope.theta);
+	fprintf(file, "\tnorm_epsilon = %.9e;\n\trope_theta = %.9e;\n", (double) model->norm_epsilon,
+		model->rope.theta);
 	if (model->clip_qkv > 0)
 		fprintf(file, "\tclip_qkv = %.9e;\n", (double) model->clip_qkv);
 	fprintf(file, "\tmax_positions = %d;\n};\n", model->max_positions);

@@ -10,7 +10,7 @@
 struct walk {
 	struct graph *graph;
 	const struct graph_kinds *kinds;
-	enum form form;               /* the message's form now */
+	enum form form;                /* the message's form now */
 	const struct graph_step *last; /* that left it; NULL at the start */
 	enum chain_place last_in;
 	int layer, last_layer; /* of the step that is next, and of `last`; −1: none */
@@ -36,7 +36,8 @@ static const char *place_name(enum chain_place in)
 static const struct form_transition *transition_of(const struct form_kind *kind, enum form form, enum chain_how how)
 {
 	for (int i = 0; i < FORM_MAX_TRANSITIONS && kind->transitions[i].takes != FORM_NONE; i++)
-		if (kind->transitions[i].takes == form && (kind->transitions[i].how == HOW_ANY || kind->transitions[i].how == how))
+		if (kind->transitions[i].takes == form &&
+			(kind->transitions[i].how == HOW_ANY || kind->transitions[i].how == how))
 			return &kind->transitions[i];
 	return NULL;
 }
@@ -46,7 +47,9 @@ static void append(char *text, size_t size, const char *separator, const char *n
 {
 	size_t used = strlen(text);
 	snprintf(text + used, size - used, "%s%s%s", separator, name,
-		how == HOW_LOCAL ? " (how = \"local\")" : how == HOW_ALL_TO_ALL ? " (how = \"all_to_all\")" : "");
+		how == HOW_LOCAL        ? " (how = \"local\")"
+		: how == HOW_ALL_TO_ALL ? " (how = \"all_to_all\")"
+					: "");
 }
 
 /* Whether a kind may be proposed: what a layer computes it computes once, so only what moves rows, and what the
@@ -85,14 +88,16 @@ static int find_joins(const struct walk *walk, enum form from, const struct grap
 				continue;
 			snprintf(longer, sizeof longer, "%s", so_far);
 			append(longer, sizeof longer, *longer ? " then " : "", kind->name, kind->transitions[i].how);
-			found += find_joins(walk, kind->transitions[i].leaves, next, in, length - 1, longer, text, size);
+			found +=
+				find_joins(walk, kind->transitions[i].leaves, next, in, length - 1, longer, text, size);
 		}
 	}
 	return found;
 }
 
 /* Kinds that take the form as it is and leave what `step` would have left: right in its place. */
-static void find_replacements(const struct walk *walk, const struct graph_step *step, unsigned in, char *text, size_t size)
+static void find_replacements(
+	const struct walk *walk, const struct graph_step *step, unsigned in, char *text, size_t size)
 {
 	for (int k = 0; k < walk->kinds->count; k++) {
 		const struct form_kind *kind = &walk->kinds->kind[k];
@@ -130,8 +135,8 @@ static void name_takes(const struct graph_step *step, char *text, size_t size)
 	}
 }
 
-static int does_not_compose(const struct walk *walk, const struct graph_step *step, enum chain_place in,
-	struct error *error)
+static int does_not_compose(
+	const struct walk *walk, const struct graph_step *step, enum chain_place in, struct error *error)
 {
 	char first[128] = "the start", second[128], takes[256], joins[640] = "", remedy[768];
 	enum { LONGEST = 3 };
@@ -145,7 +150,7 @@ static int does_not_compose(const struct walk *walk, const struct graph_step *st
 	if (*joins)
 		snprintf(remedy, sizeof remedy, "%s between them would join them", joins);
 	else if (step->how != HOW_ANY &&
-		transition_of(step->kind, walk->form, step->how == HOW_LOCAL ? HOW_ALL_TO_ALL : HOW_LOCAL))
+		 transition_of(step->kind, walk->form, step->how == HOW_LOCAL ? HOW_ALL_TO_ALL : HOW_LOCAL))
 		snprintf(remedy, sizeof remedy, "how = \"%s\" would be right there",
 			step->how == HOW_LOCAL ? "all_to_all" : "local");
 	else if (find_replacements(walk, step, (unsigned) in, joins, sizeof joins), *joins)
@@ -154,8 +159,8 @@ static int does_not_compose(const struct walk *walk, const struct graph_step *st
 		snprintf(remedy, sizeof remedy, "no kinds between them would join them");
 	if (walk->last && walk->layer >= 0 && walk->last_layer >= 0 && walk->layer != walk->last_layer)
 		return graph_error(error, &step->place,
-			"the chain does not compose from layer %d to layer %d: %s leaves %s, and %s takes %s; %s", walk->last_layer,
-			walk->layer, first, form_name(walk->form), second, takes, remedy);
+			"the chain does not compose from layer %d to layer %d: %s leaves %s, and %s takes %s; %s",
+			walk->last_layer, walk->layer, first, form_name(walk->form), second, takes, remedy);
 	return graph_error(error, &step->place, "the chain does not compose: %s leaves %s, and %s takes %s; %s", first,
 		form_name(walk->form), second, takes, remedy);
 }
@@ -182,7 +187,8 @@ static int check_over(const struct walk *walk, const struct graph_step *step, st
 	if (!step->kind->needs_over || axis == OVER_NONE || axis == step->over || mesh->groups == 1)
 		return 0;
 	return graph_error(error, &step->place,
-		"%s over \"%s\" meets %s, which lie over %s; over = \"%s\" would be right (both words mean the same only where "
+		"%s over \"%s\" meets %s, which lie over %s; over = \"%s\" would be right (both words mean the same "
+		"only where "
 		"tensor = the %d devices of a stage)",
 		step->kind->name, step->over == OVER_TENSOR ? "tensor" : "experts", form_name(walk->form),
 		axis == OVER_TENSOR ? "the tensor ranks of a group" : "all devices of the stage",
@@ -200,7 +206,8 @@ static int walk_step(struct walk *walk, struct graph_step *step, enum chain_plac
 		return code;
 	if (step->takes != FORM_NONE && step->takes != walk->form)
 		return graph_error(error, &step->place,
-			"%s takes %s in one layer and %s in layer %d; a chain that ends in the form in which it starts would be right",
+			"%s takes %s in one layer and %s in layer %d; a chain that ends in the form in which it starts "
+			"would be right",
 			step->kind->name, form_name(step->takes), form_name(walk->form), layer);
 	step->takes = walk->form;
 	step->leaves = transition->leaves;
@@ -234,7 +241,8 @@ static int walk_layers(struct walk *walk, struct error *error)
 		if (last_of_stage && graph->between_before_gather) {
 			if (!end || strcmp(chain->step[end - 1].kind->name, "all_gather"))
 				return graph_error(error, &graph->between_stages.step[0].place,
-					"before = \"all_gather\" sends before a layer's last step, but `%s` ends with %s; a chain that ends "
+					"before = \"all_gather\" sends before a layer's last step, but `%s` ends with "
+					"%s; a chain that ends "
 					"with all_gather, or no `before`, would be right",
 					place_name(in), end ? chain->step[end - 1].kind->name : "nothing");
 			end--;
@@ -244,8 +252,8 @@ static int walk_layers(struct walk *walk, struct error *error)
 		if (!last_of_stage)
 			continue;
 		stage++;
-		if ((code = walk_chain(walk, &graph->between_stages, 0, graph->between_stages.count, PLACE_BETWEEN_STAGES, -1,
-			    error)) ||
+		if ((code = walk_chain(walk, &graph->between_stages, 0, graph->between_stages.count,
+			     PLACE_BETWEEN_STAGES, -1, error)) ||
 			(code = walk_chain(walk, chain, end, chain->count, in, l, error)))
 			return code;
 	}
@@ -255,7 +263,7 @@ static int walk_layers(struct walk *walk, struct error *error)
 /* Forms alone would allow a layer with two attentions, or with none: what a layer computes is fixed. */
 static int check_work(const struct graph_chain *chain, const char *name, const char *block, struct error *error)
 {
-	static const char *const moves[] = { "all_reduce", "reduce_scatter", "all_gather" };
+	static const char *const moves[] = {"all_reduce", "reduce_scatter", "all_gather"};
 	char work[512] = "", wanted[2][128];
 	for (int i = 0; i < chain->count; i++) {
 		bool moving = false;
@@ -268,37 +276,44 @@ static int check_work(const struct graph_chain *chain, const char *name, const c
 	snprintf(wanted[1], sizeof wanted[1], "qkv, attend, %s", block);
 	if (!strcmp(work, wanted[0]) || !strcmp(work, wanted[1]))
 		return 0;
-	return graph_error(error, &chain->step[0].place, "`%s` computes %s; %s, once each and in this order, would be right",
-		name, *work ? work : "nothing", wanted[0]);
+	return graph_error(error, &chain->step[0].place,
+		"`%s` computes %s; %s, once each and in this order, would be right", name, *work ? work : "nothing",
+		wanted[0]);
 }
 
 /* Where q and k norms span all heads and the heads are cut, attention needs the others' sums of squares in its
  * middle: it becomes qkv, all_reduce, attend. */
-static int split_attention(const struct graph *graph, const struct graph_kinds *kinds, struct graph_chain *chain,
-	struct error *error)
+static int split_attention(
+	const struct graph *graph, const struct graph_kinds *kinds, struct graph_chain *chain, struct error *error)
 {
-	static const char *const names[] = { "qkv", "all_reduce", "attend" };
+	static const char *const names[] = {"qkv", "all_reduce", "attend"};
 	bool spans = graph->model.qk_norm == QK_NORM_ALL;
 	for (int i = 0; i < chain->count; i++) {
 		struct graph_step *step = &chain->step[i];
 		bool half = !strcmp(step->kind->name, "qkv") || !strcmp(step->kind->name, "attend");
 		if (half && !step->inserted && !spans)
 			return graph_error(error, &step->place,
-				"%s is for models whose q and k norms span all heads (OLMoE); \"attention\" would be right for this %s model",
+				"%s is for models whose q and k norms span all heads (OLMoE); \"attention\" would be "
+				"right for this %s model",
 				step->kind->name, model_family_name(graph->model.family));
 		if (!spans || graph->mesh.tensor == 1 || strcmp(step->kind->name, "attention"))
 			continue;
 		if (chain->count + 2 > GRAPH_MAX_STEPS)
-			return graph_error(error, &step->place, "the chain is too long; at most %d steps are possible", GRAPH_MAX_STEPS);
+			return graph_error(error, &step->place, "the chain is too long; at most %d steps are possible",
+				GRAPH_MAX_STEPS);
 		struct graph_place place = step->place;
 		memmove(step + 3, step + 1, (size_t) (chain->count - i - 1) * sizeof *step);
 		chain->count += 2;
 		for (int n = 0; n < 3; n++) {
 			int index = graph_kind_find(kinds, names[n]);
 			if (index < 0)
-				return error_set(error, ERROR_RUN, NULL, "the table of kinds lacks \"%s\", which the model needs", names[n]);
-			step[n] = (struct graph_step){ .kind = &kinds->kind[index], .kind_index = index, .over = OVER_TENSOR,
-				.inserted = true, .place = place };
+				return error_set(error, ERROR_RUN, NULL,
+					"the table of kinds lacks \"%s\", which the model needs", names[n]);
+			step[n] = (struct graph_step){.kind = &kinds->kind[index],
+				.kind_index = index,
+				.over = OVER_TENSOR,
+				.inserted = true,
+				.place = place};
 		}
 		i += 2;
 	}
@@ -307,7 +322,7 @@ static int split_attention(const struct graph *graph, const struct graph_kinds *
 
 int graph_compose(struct graph *graph, const struct graph_kinds *kinds, struct error *error)
 {
-	struct walk walk = { .graph = graph, .kinds = kinds, .form = FORM_TOKENS, .layer = -1, .last_layer = -1 };
+	struct walk walk = {.graph = graph, .kinds = kinds, .form = FORM_TOKENS, .layer = -1, .last_layer = -1};
 	int dense = model_dense_layers(&graph->model), code;
 	bool sparse = dense < graph->model.layers;
 	if ((code = split_attention(graph, kinds, &graph->layer, error)) ||
@@ -318,7 +333,8 @@ int graph_compose(struct graph *graph, const struct graph_kinds *kinds, struct e
 		(code = walk_chain(&walk, &graph->after, 0, graph->after.count, PLACE_AFTER, -1, error)))
 		return code;
 	if (walk.form != FORM_TOKENS)
-		return graph_error(error, &walk.last->place, "the chain ends with %s, which leaves %s; it must end with token ids (sample)",
+		return graph_error(error, &walk.last->place,
+			"the chain ends with %s, which leaves %s; it must end with token ids (sample)",
 			walk.last->kind->name, form_name(walk.form));
 	if (sparse && (code = check_work(&graph->layer, "layer", "route, dispatch, experts, combine", error)))
 		return code;

@@ -46,12 +46,12 @@ static int check_range(const struct graph_text *text, const config_setting_t *se
 	const struct graph_key *key, struct error *error)
 {
 	double value = config_setting_type(setting) == CONFIG_TYPE_FLOAT ? config_setting_get_float(setting)
-									  : (double) config_setting_get_int64(setting);
+									 : (double) config_setting_get_int64(setting);
 	if (isfinite(value) && value >= key->least && value <= key->greatest)
 		return 0;
 	struct graph_place place = graph_place_of(text, setting);
-	return graph_error(error, &place, "%s is %.15g; from %.15g to %.15g%s%s%s would be right", path, value, key->least,
-		key->greatest, key->unit ? " (" : "", key->unit ? key->unit : "", key->unit ? ")" : "");
+	return graph_error(error, &place, "%s is %.15g; from %.15g to %.15g%s%s%s would be right", path, value,
+		key->least, key->greatest, key->unit ? " (" : "", key->unit ? key->unit : "", key->unit ? ")" : "");
 }
 
 static bool is_one_of(const char *words, const char *word)
@@ -74,14 +74,14 @@ static int check_word(const struct graph_text *text, const config_setting_t *set
 	if (!key->words) {
 		if (strlen(word) < GRAPH_TEXT)
 			return 0;
-		return graph_error(error, &place, "%s is %zu bytes long; less than %d would be right", path, strlen(word),
-			GRAPH_TEXT);
+		return graph_error(error, &place, "%s is %zu bytes long; less than %d would be right", path,
+			strlen(word), GRAPH_TEXT);
 	}
 	if (is_one_of(key->words, word))
 		return 0;
 	if ((reason = graph_key_refused(key, word)))
-		return graph_error(error, &place, "%s = \"%s\" is refused: it %s; one of %s would be right", path, word, reason,
-			key->words);
+		return graph_error(error, &place, "%s = \"%s\" is refused: it %s; one of %s would be right", path, word,
+			reason, key->words);
 	snprintf(copy, sizeof copy, "%s", key->words);
 	for (char *save, *w = strtok_r(copy, "|", &save); w && count < 31; w = strtok_r(NULL, "|", &save))
 		list[count++] = w;
@@ -124,15 +124,15 @@ static int unknown(const struct graph_text *text, const config_setting_t *settin
 	const char *dot = *parent ? "." : "";
 	const char *nearest = graph_key_nearest(parent, name, known, sizeof known);
 	if (nearest)
-		return graph_error(error, &place, "%s%s%.100s is no key; did you mean %s%s%s?", parent, dot, name, parent, dot,
-			nearest);
+		return graph_error(error, &place, "%s%s%.100s is no key; did you mean %s%s%s?", parent, dot, name,
+			parent, dot, nearest);
 	if (graph_key_elsewhere(name, elsewhere, sizeof elsewhere))
 		return graph_error(error, &place, "%s%s%s is no key; did you mean %s?", parent, dot, name, elsewhere);
 	return graph_error(error, &place, "%s%s%.100s is no key; one of %s would be right", parent, dot, name, known);
 }
 
-static int check_group(const struct graph_text *text, const config_setting_t *group, const char *path,
-	struct error *error);
+static int check_group(
+	const struct graph_text *text, const config_setting_t *group, const char *path, struct error *error);
 
 static int check_value(const struct graph_text *text, const config_setting_t *setting, const char *path,
 	const struct graph_key *key, struct error *error)
@@ -161,7 +161,7 @@ static int check_value(const struct graph_text *text, const config_setting_t *se
 					   : wrong(text, setting, path, key, error);
 	case KEY_NUMBER:
 		return is_integer(setting) || type == CONFIG_TYPE_FLOAT ? check_range(text, setting, path, key, error)
-									 : wrong(text, setting, path, key, error);
+									: wrong(text, setting, path, key, error);
 	case KEY_BOOLEAN:
 		return type == CONFIG_TYPE_BOOL ? 0 : wrong(text, setting, path, key, error);
 	case KEY_WORD:
@@ -172,8 +172,8 @@ static int check_value(const struct graph_text *text, const config_setting_t *se
 	}
 }
 
-static int check_group(const struct graph_text *text, const config_setting_t *group, const char *path,
-	struct error *error)
+static int check_group(
+	const struct graph_text *text, const config_setting_t *group, const char *path, struct error *error)
 {
 	char inner[GRAPH_PATH], canonical[GRAPH_PATH];
 	int code;
@@ -193,17 +193,20 @@ static int check_group(const struct graph_text *text, const config_setting_t *gr
 		if (!(*p >= '0' && *p <= '9'))
 			canonical[length++] = *p;
 	canonical[length] = '\0';
-	if (!strncmp(canonical, "before[", 7) || !strncmp(canonical, "dense_layer[", 12) || !strncmp(canonical, "after[", 6))
+	if (!strncmp(canonical, "before[", 7) || !strncmp(canonical, "dense_layer[", 12) ||
+		!strncmp(canonical, "after[", 6))
 		length = (size_t) snprintf(canonical, sizeof canonical, "layer[]");
 	for (const struct graph_key *key = graph_keys; key->path && length; key++) {
 		const char *last = key->path + length + 1;
-		if (key->fallback || strncmp(key->path, canonical, length) || key->path[length] != '.' || strpbrk(last, ".["))
+		if (key->fallback || strncmp(key->path, canonical, length) || key->path[length] != '.' ||
+			strpbrk(last, ".["))
 			continue;
 		if (!config_setting_get_member(group, last)) {
 			struct graph_place place = graph_place_of(text, group);
 			char expected[256];
 			graph_key_expects(key, expected, sizeof expected);
-			return graph_error(error, &place, "%s has no `%s`; it must be given: %s, %s", path, last, key->help, expected);
+			return graph_error(error, &place, "%s has no `%s`; it must be given: %s, %s", path, last,
+				key->help, expected);
 		}
 	}
 	return 0;

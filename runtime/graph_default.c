@@ -21,36 +21,36 @@ struct default_step {
 	enum chain_how how;
 };
 
-static const struct default_step before[] = { { "embed", OVER_NONE, HOW_ANY }, { 0 } };
+static const struct default_step before[] = {{"embed", OVER_NONE, HOW_ANY}, {0}};
 static const struct default_step folded[] = {
-	{ "attention", OVER_TENSOR, HOW_ANY },
-	{ "all_reduce", OVER_TENSOR, HOW_ANY },
-	{ "route", OVER_NONE, HOW_ANY },
-	{ "dispatch", OVER_EXPERTS, HOW_LOCAL },
-	{ "experts", OVER_EXPERTS, HOW_ANY },
-	{ "combine", OVER_EXPERTS, HOW_LOCAL },
-	{ "all_reduce", OVER_EXPERTS, HOW_ANY },
-	{ 0 },
+	{"attention", OVER_TENSOR, HOW_ANY},
+	{"all_reduce", OVER_TENSOR, HOW_ANY},
+	{"route", OVER_NONE, HOW_ANY},
+	{"dispatch", OVER_EXPERTS, HOW_LOCAL},
+	{"experts", OVER_EXPERTS, HOW_ANY},
+	{"combine", OVER_EXPERTS, HOW_LOCAL},
+	{"all_reduce", OVER_EXPERTS, HOW_ANY},
+	{0},
 };
 static const struct default_step grouped[] = {
-	{ "attention", OVER_TENSOR, HOW_ANY },
-	{ "reduce_scatter", OVER_TENSOR, HOW_ANY },
-	{ "route", OVER_NONE, HOW_ANY },
-	{ "dispatch", OVER_EXPERTS, HOW_ALL_TO_ALL },
-	{ "experts", OVER_EXPERTS, HOW_ANY },
-	{ "combine", OVER_EXPERTS, HOW_ALL_TO_ALL },
-	{ "all_gather", OVER_TENSOR, HOW_ANY },
-	{ 0 },
+	{"attention", OVER_TENSOR, HOW_ANY},
+	{"reduce_scatter", OVER_TENSOR, HOW_ANY},
+	{"route", OVER_NONE, HOW_ANY},
+	{"dispatch", OVER_EXPERTS, HOW_ALL_TO_ALL},
+	{"experts", OVER_EXPERTS, HOW_ANY},
+	{"combine", OVER_EXPERTS, HOW_ALL_TO_ALL},
+	{"all_gather", OVER_TENSOR, HOW_ANY},
+	{0},
 };
 static const struct default_step dense[] = {
-	{ "attention", OVER_TENSOR, HOW_ANY },
-	{ "all_reduce", OVER_TENSOR, HOW_ANY },
-	{ "mlp", OVER_NONE, HOW_ANY },
-	{ "all_reduce", OVER_EXPERTS, HOW_ANY },
-	{ 0 },
+	{"attention", OVER_TENSOR, HOW_ANY},
+	{"all_reduce", OVER_TENSOR, HOW_ANY},
+	{"mlp", OVER_NONE, HOW_ANY},
+	{"all_reduce", OVER_EXPERTS, HOW_ANY},
+	{0},
 };
-static const struct default_step between[] = { { "send", OVER_NONE, HOW_ANY }, { 0 } };
-static const struct default_step after[] = { { "head", OVER_TENSOR, HOW_ANY }, { "sample", OVER_NONE, HOW_ANY }, { 0 } };
+static const struct default_step between[] = {{"send", OVER_NONE, HOW_ANY}, {0}};
+static const struct default_step after[] = {{"head", OVER_TENSOR, HOW_ANY}, {"sample", OVER_NONE, HOW_ANY}, {0}};
 
 static int fill(struct graph_chain *chain, const struct default_step *steps, const struct graph *graph,
 	const struct graph_kinds *kinds, struct error *error)
@@ -60,11 +60,11 @@ static int fill(struct graph_chain *chain, const struct default_step *steps, con
 	for (; steps->task; steps++) {
 		int index = graph_kind_find(kinds, steps->task);
 		if (index < 0)
-			return error_set(error, ERROR_RUN, NULL, "the table of kinds lacks \"%s\", of which a default chain is made",
-				steps->task);
+			return error_set(error, ERROR_RUN, NULL,
+				"the table of kinds lacks \"%s\", of which a default chain is made", steps->task);
 		struct graph_step *step = &chain->step[chain->count++];
-		*step = (struct graph_step){ .kind = &kinds->kind[index], .kind_index = index, .over = steps->over,
-			.how = steps->how };
+		*step = (struct graph_step){
+			.kind = &kinds->kind[index], .kind_index = index, .over = steps->over, .how = steps->how};
 		snprintf(step->place.file, sizeof step->place.file, "%.255s", graph->path);
 	}
 	return 0;
@@ -130,8 +130,8 @@ int graph_default(const struct model *model, int cores, const struct graph_kinds
 		return error_memory(error, "making the default graph");
 	if ((code = graph_text_open(&text, NULL, error)))
 		goto free_graph;
-	if ((code = graph_text_override(&text, overrides, override_count, error)) || (code = graph_text_check(&text, error)) ||
-		(code = graph_from_text(&text, kinds, made, error)))
+	if ((code = graph_text_override(&text, overrides, override_count, error)) ||
+		(code = graph_text_check(&text, error)) || (code = graph_from_text(&text, kinds, made, error)))
 		goto close_text;
 	graph_text_close(&text);
 	choose_degrees(made, model, cores);

@@ -17,10 +17,10 @@ static const struct graph_device host_device = {
 	.launch_s = 5e-6,
 };
 
-static int read_device(const struct graph_text *text, const config_setting_t *group, bool host, struct graph_device *device,
-	struct error *error)
+static int read_device(const struct graph_text *text, const config_setting_t *group, bool host,
+	struct graph_device *device, struct error *error)
 {
-	static const char *const needed[] = { "flops", "bandwidth", "memory" };
+	static const char *const needed[] = {"flops", "bandwidth", "memory"};
 	struct graph_place place = graph_place_of(text, group);
 	const char *name = graph_word(text, group, "machine.devices[].name");
 	*device = host_device;
@@ -30,8 +30,8 @@ static int read_device(const struct graph_text *text, const config_setting_t *gr
 		snprintf(device->name, sizeof device->name, "%s", name);
 	for (int i = 0; i < 3 && !host; i++)
 		if (!config_setting_get_member(group, needed[i]))
-			return graph_error(error, &place, "the machine's device has no `%s`; it must be given unless host = true",
-				needed[i]);
+			return graph_error(error, &place,
+				"the machine's device has no `%s`; it must be given unless host = true", needed[i]);
 	if (graph_find(text, group, "machine.devices[].flops"))
 		device->flops = graph_number(text, group, "machine.devices[].flops");
 	if (graph_find(text, group, "machine.devices[].bandwidth"))
@@ -41,12 +41,13 @@ static int read_device(const struct graph_text *text, const config_setting_t *gr
 	device->memory = graph_number(text, group, "machine.devices[].memory");
 	device->launch_s = graph_number(text, group, "machine.devices[].launch_s");
 	if (!host && device->memory <= 0)
-		return graph_error(error, &place, "the machine's device has a memory of 0 bytes; 64e9, for example, would be right");
+		return graph_error(error, &place,
+			"the machine's device has a memory of 0 bytes; 64e9, for example, would be right");
 	return 0;
 }
 
-static int read_devices(const struct graph_text *text, const config_setting_t *list, struct graph_machine *machine,
-	struct error *error)
+static int read_devices(
+	const struct graph_text *text, const config_setting_t *list, struct graph_machine *machine, struct error *error)
 {
 	for (int i = 0; i < config_setting_length(list); i++) {
 		const config_setting_t *group = config_setting_get_elem(list, (unsigned) i);
@@ -57,7 +58,8 @@ static int read_devices(const struct graph_text *text, const config_setting_t *l
 		if (code)
 			return code;
 		if (count > MESH_MAX_DEVICES - machine->devices)
-			return graph_error(error, &place, "the machine has more than %d devices; at most that many are possible",
+			return graph_error(error, &place,
+				"the machine has more than %d devices; at most that many are possible",
 				MESH_MAX_DEVICES);
 		while (count--)
 			machine->device[machine->devices++] = device;
@@ -65,8 +67,8 @@ static int read_devices(const struct graph_text *text, const config_setting_t *l
 	return 0;
 }
 
-static int read_links(const struct graph_text *text, const config_setting_t *list, struct graph_machine *machine,
-	struct error *error)
+static int read_links(
+	const struct graph_text *text, const config_setting_t *list, struct graph_machine *machine, struct error *error)
 {
 	for (int i = 0; list && i < config_setting_length(list); i++) {
 		const config_setting_t *group = config_setting_get_elem(list, (unsigned) i);
@@ -78,11 +80,12 @@ static int read_links(const struct graph_text *text, const config_setting_t *lis
 			.latency_s = graph_number(text, group, "machine.links[].latency_s"),
 		};
 		if (link.from == link.to || link.from >= machine->devices || link.to >= machine->devices)
-			return graph_error(error, &place, "a link from %d to %d on a machine of %d devices; two of -1 (the switch) to %d",
+			return graph_error(error, &place,
+				"a link from %d to %d on a machine of %d devices; two of -1 (the switch) to %d",
 				link.from, link.to, machine->devices, machine->devices - 1);
 		if (machine->links == GRAPH_MAX_LINKS)
-			return graph_error(error, &place, "the machine has more than %d links; at most that many are possible",
-				GRAPH_MAX_LINKS);
+			return graph_error(error, &place,
+				"the machine has more than %d links; at most that many are possible", GRAPH_MAX_LINKS);
 		machine->link[machine->links++] = link;
 	}
 	return 0;

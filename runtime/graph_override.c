@@ -75,7 +75,8 @@ static int parse_value(const struct graph_override *override, const char *where,
 		return 0;
 	config_destroy(value);
 	return error_set(error, ERROR_INPUT, where,
-		"%.200s is no value; a libconfig literal such as 2, 1.5, true, '\"text\"', '[ 1, 2 ]' or '{ … }' would be right",
+		"%.200s is no value; a libconfig literal such as 2, 1.5, true, '\"text\"', '[ 1, 2 ]' or '{ … }' would "
+		"be right",
 		*override->value ? override->value : "nothing");
 }
 
@@ -85,12 +86,13 @@ static int unknown(const char *where, const char *parent, const char *name, stru
 	const char *dot = *parent ? "." : "";
 	const char *nearest = graph_key_nearest(parent, name, known, sizeof known);
 	if (!nearest && graph_key_elsewhere(name, elsewhere, sizeof elsewhere))
-		return error_set(error, ERROR_INPUT, where, "%s%s%s is no key; did you mean %s?", parent, dot, name, elsewhere);
+		return error_set(
+			error, ERROR_INPUT, where, "%s%s%s is no key; did you mean %s?", parent, dot, name, elsewhere);
 	if (nearest)
-		return error_set(error, ERROR_INPUT, where, "%s%s%.100s is no key; did you mean %s%s%s?", parent, dot, name,
-			parent, dot, nearest);
-	return error_set(error, ERROR_INPUT, where, "%s%s%.100s is no key; one of %s would be right", parent, dot, name,
-		known);
+		return error_set(error, ERROR_INPUT, where, "%s%s%.100s is no key; did you mean %s%s%s?", parent, dot,
+			name, parent, dot, nearest);
+	return error_set(
+		error, ERROR_INPUT, where, "%s%s%.100s is no key; one of %s would be right", parent, dot, name, known);
 }
 
 /* The element that "[i]" names, appended when i is the first free one. */
@@ -103,8 +105,8 @@ static int enter_element(config_setting_t **at, const char *prefix, unsigned lon
 		return 0;
 	}
 	if (index > (unsigned long) length || index >= MOST_ELEMENTS)
-		return error_set(error, ERROR_INPUT, where, "%s has %d elements; an index from 0 to %d would be right", prefix,
-			length, length);
+		return error_set(error, ERROR_INPUT, where, "%s has %d elements; an index from 0 to %d would be right",
+			prefix, length, length);
 	if (!(*at = config_setting_add(*at, NULL, CONFIG_TYPE_GROUP)))
 		return error_memory(error, "reading an override");
 	config_setting_set_hook(*at, hook);
@@ -137,10 +139,12 @@ static int apply(struct graph_text *text, const struct graph_override *override,
 		if (!*p)
 			break;
 		if (key->type != KEY_GROUP && key->type != KEY_LIST)
-			return error_set(error, ERROR_INPUT, where, "%s has no parts; --set %s=VALUE would be right", prefix, prefix);
+			return error_set(error, ERROR_INPUT, where, "%s has no parts; --set %s=VALUE would be right",
+				prefix, prefix);
 		if ((key->type == KEY_LIST) != (*p == '['))
 			return error_set(error, ERROR_INPUT, where, "%s is a %s; %s%s would be right", prefix,
-				key->type == KEY_LIST ? "list" : "group", prefix, key->type == KEY_LIST ? "[0].KEY" : ".KEY");
+				key->type == KEY_LIST ? "list" : "group", prefix,
+				key->type == KEY_LIST ? "[0].KEY" : ".KEY");
 		int type = key->type == KEY_LIST ? CONFIG_TYPE_LIST : CONFIG_TYPE_GROUP;
 		config_setting_t *member = config_setting_get_member(at, name);
 		if (!member) {
@@ -153,10 +157,11 @@ static int apply(struct graph_text *text, const struct graph_override *override,
 		at = member;
 		if (*p == '[') {
 			char *end;
-			unsigned long index = isdigit((unsigned char) p[1]) ? strtoul(p + 1, &end, 10) : (end = (char *) p, 0);
+			unsigned long index =
+				isdigit((unsigned char) p[1]) ? strtoul(p + 1, &end, 10) : (end = (char *) p, 0);
 			if (*end != ']' || end[1] != '.')
-				return error_set(error, ERROR_INPUT, where, "an element is named by its number and a key: %s[0].KEY",
-					prefix);
+				return error_set(error, ERROR_INPUT, where,
+					"an element is named by its number and a key: %s[0].KEY", prefix);
 			if ((code = enter_element(&at, prefix, index, where, hook, error)))
 				return code;
 			if (config_setting_type(at) != CONFIG_TYPE_GROUP)

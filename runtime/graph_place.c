@@ -21,13 +21,13 @@ static int *owner_of(struct cut *cut, int stage, int part, int copy)
 	return &cut->owner[(stage * cut->parts + part) * cut->copies + copy];
 }
 
-static int placed_twice(const struct graph *graph, const struct cut *cut, int first, int second, int part,
-	struct error *error)
+static int placed_twice(
+	const struct graph *graph, const struct cut *cut, int first, int second, int part, struct error *error)
 {
 	const struct graph_placement *a = &graph->placement[first], *b = &graph->placement[second];
 	return graph_error(error, &b->place,
-		"%s %d of stage %d is placed twice, on devices %d and %d; %s would be right", cut->part_name, part, b->stage,
-		a->device, b->device, cut->copies > 1 ? "one device for each of its copies" : "one device");
+		"%s %d of stage %d is placed twice, on devices %d and %d; %s would be right", cut->part_name, part,
+		b->stage, a->device, b->device, cut->copies > 1 ? "one device for each of its copies" : "one device");
 }
 
 /* Gives each placement its copy: those that name one first, the others the lowest free one. */
@@ -45,15 +45,18 @@ static int assign(const struct graph *graph, struct cut *cut, const int *part, i
 			if (pass == 1 && named)
 				continue;
 			if (named && copy[i] >= cut->copies)
-				return graph_error(error, &placement->place, "%s = %d, but the mesh has only %d; 0 to %d would be right",
-					cut->copy_key, copy[i], cut->copies, cut->copies - 1);
+				return graph_error(error, &placement->place,
+					"%s = %d, but the mesh has only %d; 0 to %d would be right", cut->copy_key,
+					copy[i], cut->copies, cut->copies - 1);
 			int at = named ? copy[i] : 0;
 			while (!named && at < cut->copies && *owner_of(cut, placement->stage, part[i], at) >= 0)
 				at++;
 			if (at == cut->copies)
-				return placed_twice(graph, cut, *owner_of(cut, placement->stage, part[i], at - 1), i, part[i], error);
+				return placed_twice(graph, cut, *owner_of(cut, placement->stage, part[i], at - 1), i,
+					part[i], error);
 			if (*owner_of(cut, placement->stage, part[i], at) >= 0)
-				return placed_twice(graph, cut, *owner_of(cut, placement->stage, part[i], at), i, part[i], error);
+				return placed_twice(
+					graph, cut, *owner_of(cut, placement->stage, part[i], at), i, part[i], error);
 			*owner_of(cut, placement->stage, part[i], at) = i;
 		}
 	for (int stage = 0; stage < stages; stage++)
@@ -65,8 +68,9 @@ static int assign(const struct graph *graph, struct cut *cut, const int *part, i
 					if (cut->copies > 1)
 						snprintf(which, sizeof which, " (%s %d)", cut->copy_name, c);
 					return graph_error(error, &graph->placement[0].place,
-						"%s %d of stage %d%s is placed nowhere; mesh.place must name a device for it", cut->part_name,
-						p, stage, which);
+						"%s %d of stage %d%s is placed nowhere; mesh.place must name a device "
+						"for it",
+						cut->part_name, p, stage, which);
 				}
 				copy[i] = c;
 			}
@@ -80,22 +84,27 @@ static int check_entries(const struct graph *graph, struct error *error)
 		user[i] = -1;
 	for (int i = 0; i < graph->placements; i++) {
 		const struct graph_placement *placement = &graph->placement[i];
-		const struct { const char *name, *key; int value, degree; } axes[] = {
-			{ "stage", "stages", placement->stage, graph->stages },
-			{ "tensor", "tensor", placement->tensor, graph->tensor },
-			{ "experts", "experts", placement->experts, graph->experts },
+		const struct {
+			const char *name, *key;
+			int value, degree;
+		} axes[] = {
+			{"stage", "stages", placement->stage, graph->stages},
+			{"tensor", "tensor", placement->tensor, graph->tensor},
+			{"experts", "experts", placement->experts, graph->experts},
 		};
 		for (int a = 0; a < 3; a++)
 			if (axes[a].value >= axes[a].degree)
-				return graph_error(error, &placement->place, "%s = %d with mesh.%s = %d; 0 to %d would be right",
-					axes[a].name, axes[a].value, axes[a].key, axes[a].degree, axes[a].degree - 1);
+				return graph_error(error, &placement->place,
+					"%s = %d with mesh.%s = %d; 0 to %d would be right", axes[a].name,
+					axes[a].value, axes[a].key, axes[a].degree, axes[a].degree - 1);
 		if (!graph->machine.host && placement->device >= graph->machine.devices)
-			return graph_error(error, &placement->place, "device %d is not one of the machine \"%s\"; 0 to %d would be right",
-				placement->device, graph->machine.name, graph->machine.devices - 1);
+			return graph_error(error, &placement->place,
+				"device %d is not one of the machine \"%s\"; 0 to %d would be right", placement->device,
+				graph->machine.name, graph->machine.devices - 1);
 		if (user[placement->device] >= 0)
 			return graph_error(error, &placement->place,
-				"device %d is used twice, here and in entry %d; one entry a device would be right", placement->device,
-				user[placement->device]);
+				"device %d is used twice, here and in entry %d; one entry a device would be right",
+				placement->device, user[placement->device]);
 		user[placement->device] = i;
 	}
 	return 0;
@@ -103,10 +112,16 @@ static int check_entries(const struct graph *graph, struct error *error)
 
 static int place_as_written(struct graph *graph, struct mesh *mesh, struct error *error)
 {
-	struct cut attention = { .part_name = "tensor shard", .copy_name = "attention group", .copy_key = "group",
-		.parts = mesh->tensor, .copies = mesh->groups };
-	struct cut experts = { .part_name = "expert group", .copy_name = "expert_tensor rank", .copy_key = "expert_slice",
-		.parts = mesh->experts, .copies = mesh->expert_tensor };
+	struct cut attention = {.part_name = "tensor shard",
+		.copy_name = "attention group",
+		.copy_key = "group",
+		.parts = mesh->tensor,
+		.copies = mesh->groups};
+	struct cut experts = {.part_name = "expert group",
+		.copy_name = "expert_tensor rank",
+		.copy_key = "expert_slice",
+		.parts = mesh->experts,
+		.copies = mesh->expert_tensor};
 	int tensor[MESH_MAX_DEVICES], group[MESH_MAX_DEVICES], expert[MESH_MAX_DEVICES], slice[MESH_MAX_DEVICES], code;
 	for (int i = 0; i < graph->placements; i++) {
 		tensor[i] = graph->placement[i].tensor;
@@ -143,7 +158,8 @@ static int set_layers(const struct graph *graph, const struct model *model, stru
 	mesh->first_layer[mesh->stages] = sum;
 	if (sum != model->layers)
 		return graph_error(error, &graph->mesh_place,
-			"mesh.layers adds up to %d and the model has %d layers; counts that add up to %d would be right, or leave "
+			"mesh.layers adds up to %d and the model has %d layers; counts that add up to %d would be "
+			"right, or leave "
 			"it out for an even split",
 			sum, model->layers, model->layers);
 	return 0;
@@ -154,7 +170,8 @@ int graph_place_parts(struct graph *graph, const struct model *model, struct err
 	struct mesh mesh;
 	struct error problem = {0};
 	struct graph_machine *machine = &graph->machine;
-	int code = mesh_make(&mesh, graph->tensor, graph->experts, graph->stages, graph->expert_tensor, model->layers, &problem);
+	int code = mesh_make(
+		&mesh, graph->tensor, graph->experts, graph->stages, graph->expert_tensor, model->layers, &problem);
 	if (code)
 		return graph_error(error, &graph->mesh_place, "%s", problem.text);
 	if (graph->layer_counts_count && (code = set_layers(graph, model, &mesh, error)))
@@ -163,12 +180,14 @@ int graph_place_parts(struct graph *graph, const struct model *model, struct err
 		return code;
 	if (!machine->host && mesh.devices > machine->devices)
 		return graph_error(error, &graph->mesh_place,
-			"the mesh needs %d devices (%d stages × %d) and the machine \"%s\" has %d; smaller degrees or a larger machine "
+			"the mesh needs %d devices (%d stages × %d) and the machine \"%s\" has %d; smaller degrees or "
+			"a larger machine "
 			"would be right",
 			mesh.devices, mesh.stages, mesh.per_stage, machine->name, machine->devices);
 	if (graph->placements && graph->placements != mesh.devices && graph->placements > mesh.devices)
 		return graph_error(error, &graph->placement[mesh.devices].place,
-			"mesh.place has %d entries and the mesh %d devices (%d stages × %d); one entry a device would be right, or "
+			"mesh.place has %d entries and the mesh %d devices (%d stages × %d); one entry a device would "
+			"be right, or "
 			"an empty list for the default placement",
 			graph->placements, mesh.devices, mesh.stages, mesh.per_stage);
 	if (graph->placements && (code = place_as_written(graph, &mesh, error)))

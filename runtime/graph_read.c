@@ -14,7 +14,8 @@ static void read_name(const struct graph_text *text, struct graph *graph)
 		snprintf(graph->name, sizeof graph->name, "%s", word);
 		return;
 	}
-	snprintf(graph->name, sizeof graph->name, "%.*s", GRAPH_TEXT - 1, *graph->path ? slash ? slash + 1 : graph->path : "default");
+	snprintf(graph->name, sizeof graph->name, "%.*s", GRAPH_TEXT - 1,
+		*graph->path ? slash ? slash + 1 : graph->path : "default");
 	char *dot = strrchr(graph->name, '.');
 	if (dot && dot != graph->name)
 		*dot = '\0';
@@ -31,22 +32,26 @@ static int read_placement(const struct graph_text *text, struct graph *graph, st
 	}
 	for (int i = 0; i < count; i++) {
 		const config_setting_t *group = config_setting_get_elem(list, (unsigned) i);
-		const struct { const char *key; int degree, *value; } axes[] = {
-			{ "stage", graph->stages, &graph->placement[i].stage },
-			{ "tensor", graph->tensor, &graph->placement[i].tensor },
-			{ "experts", graph->experts, &graph->placement[i].experts },
-			{ "group", 0, &graph->placement[i].group },
-			{ "expert_slice", 0, &graph->placement[i].slice },
+		const struct {
+			const char *key;
+			int degree, *value;
+		} axes[] = {
+			{"stage", graph->stages, &graph->placement[i].stage},
+			{"tensor", graph->tensor, &graph->placement[i].tensor},
+			{"experts", graph->experts, &graph->placement[i].experts},
+			{"group", 0, &graph->placement[i].group},
+			{"expert_slice", 0, &graph->placement[i].slice},
 		};
 		graph->placement[i].place = graph_place_of(text, group);
 		graph->placement[i].device = (int) graph_integer(text, group, "mesh.place[].device");
 		for (size_t a = 0; a < sizeof axes / sizeof *axes; a++) {
 			if (config_setting_get_member(group, axes[a].key))
-				*axes[a].value = (int) config_setting_get_int64(config_setting_get_member(group, axes[a].key));
+				*axes[a].value =
+					(int) config_setting_get_int64(config_setting_get_member(group, axes[a].key));
 			else if (axes[a].degree > 1)
 				return graph_error(error, &graph->placement[i].place,
-					"mesh.place[%d] has no `%s`; with mesh.%s = %d it must be given, from 0 to %d", i, axes[a].key,
-					a ? axes[a].key : "stages", axes[a].degree, axes[a].degree - 1);
+					"mesh.place[%d] has no `%s`; with mesh.%s = %d it must be given, from 0 to %d",
+					i, axes[a].key, a ? axes[a].key : "stages", axes[a].degree, axes[a].degree - 1);
 			else
 				*axes[a].value = axes[a].degree ? 0 : -1;
 		}
@@ -63,15 +68,17 @@ static int read_mesh(const struct graph_text *text, struct graph *graph, struct 
 	graph->stages = (int) graph_integer(text, NULL, "mesh.stages");
 	graph->tensor = (int) graph_integer(text, NULL, "mesh.tensor");
 	graph->experts = (int) graph_integer(text, NULL, "mesh.experts");
-	graph->expert_tensor =
-		config_lookup(&text->config, "mesh.expert_tensor") ? (int) graph_integer(text, NULL, "mesh.expert_tensor") : 0;
+	graph->expert_tensor = config_lookup(&text->config, "mesh.expert_tensor")
+				       ? (int) graph_integer(text, NULL, "mesh.expert_tensor")
+				       : 0;
 	graph->tensor_given = config_lookup(&text->config, "mesh.tensor") != NULL;
 	graph->experts_given = config_lookup(&text->config, "mesh.experts") != NULL;
 	if (counts) {
 		struct graph_place place = graph_place_of(text, counts);
 		int count = config_setting_length(counts);
 		if (count != graph->stages)
-			return graph_error(error, &place, "mesh.layers has %d counts for %d stages; one a stage would be right", count,
+			return graph_error(error, &place,
+				"mesh.layers has %d counts for %d stages; one a stage would be right", count,
 				graph->stages);
 		for (int i = 0; i < count; i++)
 			graph->layer_counts[i] = (int) config_setting_get_int64_elem(counts, i);
@@ -91,8 +98,9 @@ static void read_schedule(const struct graph_text *text, struct graph *graph)
 	schedule->prefill_tokens = (int) graph_integer(text, NULL, "schedule.prefill.tokens");
 	schedule->prefill_micro_batches = (int) graph_integer(text, NULL, "schedule.prefill.micro_batches");
 	schedule->decode_micro_batches = (int) graph_integer(text, NULL, "schedule.decode.micro_batches");
-	schedule->interleave = !interleave || *interleave == 'c' ? INTERLEAVE_CHUNKED :
-		*interleave == 'm' ? INTERLEAVE_MIXED : INTERLEAVE_PREFILL_FIRST;
+	schedule->interleave = !interleave || *interleave == 'c' ? INTERLEAVE_CHUNKED
+			       : *interleave == 'm'              ? INTERLEAVE_MIXED
+								 : INTERLEAVE_PREFILL_FIRST;
 }
 
 static enum dtype read_dtype(const struct graph_text *text, const char *path, enum dtype otherwise, bool *given)
@@ -127,7 +135,8 @@ void graph_shorten_workload(struct graph *graph)
 
 static int read_requirements(const struct graph_text *text, struct graph *graph, struct error *error)
 {
-	static const char *const names[] = { "ttft_s", "tokens_per_ms_per_device", "memory_gb_per_device", "comm_over_compute" };
+	static const char *const names[] = {
+		"ttft_s", "tokens_per_ms_per_device", "memory_gb_per_device", "comm_over_compute"};
 	const config_setting_t *require = config_lookup(&text->config, "require"), *workload, *span;
 	for (size_t i = 0; require && i < sizeof names / sizeof *names; i++) {
 		const config_setting_t *setting = config_setting_get_member(require, names[i]);
@@ -141,8 +150,8 @@ static int read_requirements(const struct graph_text *text, struct graph *graph,
 	workload = config_lookup(&text->config, "require.workload");
 	graph->workload.given = workload != NULL;
 	graph->workload.sequences = graph_find(text, NULL, "require.workload.sequences")
-		? (int) graph_integer(text, NULL, "require.workload.sequences")
-		: graph->limits.sequences;
+					    ? (int) graph_integer(text, NULL, "require.workload.sequences")
+					    : graph->limits.sequences;
 	graph->workload.new_tokens = (int) graph_integer(text, NULL, "require.workload.new_tokens");
 	graph->workload.seed = (uint64_t) graph_integer(text, NULL, "require.workload.seed");
 	span = config_lookup(&text->config, "require.workload.prompt_tokens");
@@ -160,15 +169,16 @@ static int read_requirements(const struct graph_text *text, struct graph *graph,
 	if (workload && graph->workload.prompt_max > graph->limits.tokens_per_sequence - graph->workload.new_tokens) {
 		struct graph_place place = graph_place_of(text, span ? span : workload);
 		return graph_error(error, &place,
-			"prompts of up to %d and %d new tokens exceed limits.tokens_per_sequence = %d; prompt + new tokens up to "
+			"prompts of up to %d and %d new tokens exceed limits.tokens_per_sequence = %d; prompt + new "
+			"tokens up to "
 			"the limit would be right",
 			graph->workload.prompt_max, graph->workload.new_tokens, graph->limits.tokens_per_sequence);
 	}
 	return 0;
 }
 
-int graph_from_text(const struct graph_text *text, const struct graph_kinds *kinds, struct graph *graph,
-	struct error *error)
+int graph_from_text(
+	const struct graph_text *text, const struct graph_kinds *kinds, struct graph *graph, struct error *error)
 {
 	int code;
 	read_name(text, graph);
@@ -203,8 +213,8 @@ int graph_read(const char *name, const struct graph_kinds *kinds, const struct g
 		goto close_text;
 	}
 	strcpy(made->path, path);
-	if ((code = graph_text_override(&text, overrides, override_count, error)) || (code = graph_text_check(&text, error)) ||
-		(code = graph_from_text(&text, kinds, made, error)))
+	if ((code = graph_text_override(&text, overrides, override_count, error)) ||
+		(code = graph_text_check(&text, error)) || (code = graph_from_text(&text, kinds, made, error)))
 		goto close_text;
 	graph_text_close(&text);
 	*graph = made;

@@ -14,8 +14,8 @@ int graph_resolve(struct graph *graph, const struct model *model, const struct g
 			"the description has no model card; a `model` group, or a checkpoint (--model DIR), is needed");
 	if (model)
 		graph->model = *model;
-	if ((code = graph_place_parts(graph, &graph->model, error)) || (code = graph_default_chains(graph, kinds, error)) ||
-		(code = graph_compose(graph, kinds, error)))
+	if ((code = graph_place_parts(graph, &graph->model, error)) ||
+		(code = graph_default_chains(graph, kinds, error)) || (code = graph_compose(graph, kinds, error)))
 		return code;
 	/* a host's programs choose by its CPU (graph_set_compute); any GPU has bf16 */
 	if (!graph->compute_given && !graph->machine.host && graph->model.dtype != DTYPE_FP32)

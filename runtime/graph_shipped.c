@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char *const folders[] = { OCTANT_SOURCE_GRAPHS_DIR, OCTANT_GRAPHS_DIR };
+static const char *const folders[] = {OCTANT_SOURCE_GRAPHS_DIR, OCTANT_GRAPHS_DIR};
 
 static int compare(const void *a, const void *b)
 {
@@ -89,8 +89,10 @@ int graph_source_find(const char *name, char *found, size_t size, struct error *
 		size_t length = strlen(text);
 		snprintf(text + length, sizeof text - length, "%s%s", n == names ? "" : ", ", *n);
 	}
-	code = nearest ? error_set(error, ERROR_INPUT, name, "is neither a file nor a shipped graph; did you mean %s?", nearest)
-		       : error_set(error, ERROR_INPUT, name, "is neither a file nor a shipped graph; a path, or one of: %s",
+	code = nearest ? error_set(error, ERROR_INPUT, name, "is neither a file nor a shipped graph; did you mean %s?",
+				 nearest)
+		       : error_set(error, ERROR_INPUT, name,
+				 "is neither a file nor a shipped graph; a path, or one of: %s",
 				 *text ? text : "(none is installed)");
 	graph_source_list_free(names);
 	return code;

@@ -18,7 +18,7 @@
 enum { DEPTH = 8, FILES = 64, BYTES = 1 << 20 };
 
 /* The sources' graphs before the installed ones: who works in a checkout means its own. */
-static const char *const folders[] = { OCTANT_SOURCE_GRAPHS_DIR, OCTANT_GRAPHS_DIR };
+static const char *const folders[] = {OCTANT_SOURCE_GRAPHS_DIR, OCTANT_GRAPHS_DIR};
 
 static int put(struct graph_source *source, const char *bytes, size_t count, struct error *error)
 {
@@ -46,14 +46,15 @@ static int start_line(struct graph_source *source, int file, unsigned line, stru
 		source->line = lines;
 		source->line_capacity = capacity;
 	}
-	source->line[source->lines++] = (struct graph_source_line){ (unsigned short) file, line };
+	source->line[source->lines++] = (struct graph_source_line){(unsigned short) file, line};
 	return 0;
 }
 
 static int add_file(struct graph_source *source, const char *path, struct error *error)
 {
 	if (source->files == FILES)
-		return error_set(error, ERROR_INPUT, path, "more than %d files are included; fewer would be right", FILES);
+		return error_set(
+			error, ERROR_INPUT, path, "more than %d files are included; fewer would be right", FILES);
 	char **files = realloc(source->file, (size_t) (source->files + 1) * sizeof *files);
 	char *copy = strdup(path);
 	if (files)
@@ -71,7 +72,8 @@ static int read_whole(const char *path, char **bytes, size_t *count, struct erro
 	struct stat status;
 	FILE *file = fopen(path, "rb");
 	if (!file)
-		return error_set(error, ERROR_INPUT, path, "%s; a readable graph description is needed", strerror(errno));
+		return error_set(
+			error, ERROR_INPUT, path, "%s; a readable graph description is needed", strerror(errno));
 	if (!fstat(fileno(file), &status) && S_ISDIR(status.st_mode)) {
 		fclose(file);
 		return error_set(error, ERROR_INPUT, path, "is a folder; a graph description is a file");
@@ -167,7 +169,8 @@ static int include(struct graph_source *source, const char *path, const char *at
 		name++;
 	end = name < line_end && *name == '"' ? memchr(name + 1, '"', (size_t) (line_end - name - 1)) : NULL;
 	if (!end)
-		return error_at(error, ERROR_INPUT, path, line, "@include names no file; @include \"FILE\" would be right");
+		return error_at(
+			error, ERROR_INPUT, path, line, "@include names no file; @include \"FILE\" would be right");
 	for (const char *rest = end + 1; rest < line_end; rest++)
 		if (!strchr(" \t\r", *rest))
 			return error_at(error, ERROR_INPUT, path, line,
@@ -198,7 +201,8 @@ static int expand(struct graph_source *source, const char *path, const char *tex
 	if ((code = add_file(source, path, error)))
 		return code;
 	if (source->length > (size_t) BYTES * 4)
-		return error_set(error, ERROR_INPUT, path, "the description is larger than 4 MiB with what it includes");
+		return error_set(
+			error, ERROR_INPUT, path, "the description is larger than 4 MiB with what it includes");
 	while (*p) {
 		const char *line_end = p + strcspn(p, "\n");
 		line++;

@@ -26,8 +26,8 @@ static int find_kind(const struct graph_kinds *kinds, enum chain_place in, const
 			continue;
 		names[count++] = kinds->kind[i].name;
 		if (used < sizeof here)
-			used += (size_t) snprintf(here + used, sizeof here - used, "%s%s", count > 1 ? ", " : "",
-				kinds->kind[i].name);
+			used += (size_t) snprintf(
+				here + used, sizeof here - used, "%s%s", count > 1 ? ", " : "", kinds->kind[i].name);
 	}
 	names[count] = NULL;
 	*index = graph_kind_find(kinds, name);
@@ -40,7 +40,8 @@ static int find_kind(const struct graph_kinds *kinds, enum chain_place in, const
 	const char *nearest = error_nearest(name, names);
 	if (nearest)
 		return graph_error(error, place, "\"%.100s\" is no kind of task; did you mean \"%s\"?", name, nearest);
-	return graph_error(error, place, "\"%.100s\" is no kind of task; one of %s would be right in `%s`", name, here, chain);
+	return graph_error(
+		error, place, "\"%.100s\" is no kind of task; one of %s would be right in `%s`", name, here, chain);
 }
 
 static int read_step(const struct graph_text *text, const struct graph_kinds *kinds, const config_setting_t *group,
@@ -50,7 +51,8 @@ static int read_step(const struct graph_text *text, const struct graph_kinds *ki
 	int code;
 	memset(step, 0, sizeof *step);
 	step->place = graph_place_of(text, group);
-	if ((code = find_kind(kinds, in, chain, graph_word(text, group, "task"), &step->place, &step->kind_index, error)))
+	if ((code = find_kind(
+		     kinds, in, chain, graph_word(text, group, "task"), &step->place, &step->kind_index, error)))
 		return code;
 	const struct form_kind *kind = step->kind = &kinds->kind[step->kind_index];
 	if (in != PLACE_BETWEEN_STAGES) {
@@ -62,11 +64,13 @@ static int read_step(const struct graph_text *text, const struct graph_kinds *ki
 		if (!kind->over)
 			return graph_error(error, &step->place, "%s takes no `over`; leave it out", kind->name);
 		if (!(kind->over & step->over))
-			return graph_error(error, &step->place, "%s cannot be over \"%s\"; over = \"%s\" would be right", kind->name,
-				over, kind->over == OVER_TENSOR ? "tensor" : "experts");
+			return graph_error(error, &step->place,
+				"%s cannot be over \"%s\"; over = \"%s\" would be right", kind->name, over,
+				kind->over == OVER_TENSOR ? "tensor" : "experts");
 	} else if (kind->needs_over) {
 		return graph_error(error, &step->place,
-			"%s has no `over`; over = \"tensor\" joins tensor ranks, over = \"experts\" the whole stage", kind->name);
+			"%s has no `over`; over = \"tensor\" joins tensor ranks, over = \"experts\" the whole stage",
+			kind->name);
 	} else if (kind->over == OVER_TENSOR || kind->over == OVER_EXPERTS) {
 		step->over = (enum chain_over) kind->over;
 	}
@@ -75,31 +79,33 @@ static int read_step(const struct graph_text *text, const struct graph_kinds *ki
 			return graph_error(error, &step->place, "%s takes no `how`; leave it out", kind->name);
 		step->how = *how == 'l' ? HOW_LOCAL : HOW_ALL_TO_ALL;
 	} else if (kind->takes_how) {
-		return graph_error(error, &step->place, "%s has no `how`; how = \"local\" or how = \"all_to_all\" must be given",
-			kind->name);
+		return graph_error(error, &step->place,
+			"%s has no `how`; how = \"local\" or how = \"all_to_all\" must be given", kind->name);
 	}
 	return 0;
 }
 
-static int read_chain(const struct graph_text *text, const struct graph_kinds *kinds, enum chain_place in, const char *name,
-	struct graph_chain *chain, struct error *error)
+static int read_chain(const struct graph_text *text, const struct graph_kinds *kinds, enum chain_place in,
+	const char *name, struct graph_chain *chain, struct error *error)
 {
 	const config_setting_t *list = config_lookup(&text->config, name);
 	int count = list ? config_setting_length(list) : 0, code;
 	if (list && (!count || count > GRAPH_MAX_STEPS - 2)) { /* two more may be inserted */
 		struct graph_place place = graph_place_of(text, list);
-		return graph_error(error, &place, "`%s` has %d steps; 1 to %d would be right, or leave it out for the default",
-			name, count, GRAPH_MAX_STEPS - 2);
+		return graph_error(error, &place,
+			"`%s` has %d steps; 1 to %d would be right, or leave it out for the default", name, count,
+			GRAPH_MAX_STEPS - 2);
 	}
 	for (int i = 0; i < count; i++)
-		if ((code = read_step(text, kinds, config_setting_get_elem(list, (unsigned) i), in, name, &chain->step[i], error)))
+		if ((code = read_step(text, kinds, config_setting_get_elem(list, (unsigned) i), in, name,
+			     &chain->step[i], error)))
 			return code;
 	chain->count = count;
 	return 0;
 }
 
-int graph_read_chains(const struct graph_text *text, const struct graph_kinds *kinds, struct graph *graph,
-	struct error *error)
+int graph_read_chains(
+	const struct graph_text *text, const struct graph_kinds *kinds, struct graph *graph, struct error *error)
 {
 	const config_setting_t *between = config_lookup(&text->config, "between_stages");
 	int code;
@@ -116,8 +122,8 @@ int graph_read_chains(const struct graph_text *text, const struct graph_kinds *k
 	memset(step, 0, sizeof *step);
 	step->place = graph_place_of(text, between);
 	const char *task = graph_word(text, between, "task");
-	code = find_kind(kinds, PLACE_BETWEEN_STAGES, "between_stages", task ? task : "send", &step->place, &step->kind_index,
-		error);
+	code = find_kind(kinds, PLACE_BETWEEN_STAGES, "between_stages", task ? task : "send", &step->place,
+		&step->kind_index, error);
 	if (code)
 		return code;
 	step->kind = &kinds->kind[step->kind_index];

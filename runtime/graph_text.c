@@ -10,7 +10,7 @@
 
 struct graph_place graph_place_of(const struct graph_text *text, const config_setting_t *setting)
 {
-	struct graph_place place = { "", 0 };
+	struct graph_place place = {"", 0};
 	const char *file;
 	for (; setting; setting = config_setting_parent(setting)) {
 		const char *override = config_setting_get_hook(setting);
@@ -57,9 +57,11 @@ int graph_text_open(struct graph_text *text, const char *path, struct error *err
 	const char *what = config_error_text(&text->config);
 	bool twice = what && !strcmp(what, "duplicate setting name");
 	graph_source_place(&text->source, (unsigned) config_error_line(&text->config), &file, &line);
-	int code = error_at(error, ERROR_INPUT, file, line, "%s; %s", twice ? "a key is given twice in its group" : what,
-		twice ? "each key once would be right"
-		      : "libconfig expects NAME = VALUE; with a value such as 2, 1.5, \"text\", [ 1, 2 ], { … } or ( … )");
+	int code =
+		error_at(error, ERROR_INPUT, file, line, "%s; %s", twice ? "a key is given twice in its group" : what,
+			twice ? "each key once would be right"
+			      : "libconfig expects NAME = VALUE; with a value such as 2, 1.5, \"text\", [ 1, 2 ], { … "
+				"} or ( … )");
 	graph_text_close(text);
 	return code;
 }

@@ -23,8 +23,8 @@ static int check_degree(const char *name, int degree, int least, struct error *e
 	return 0;
 }
 
-int mesh_make(struct mesh *mesh, int tensor, int experts, int stages, int expert_tensor, int layers,
-	struct error *error)
+int mesh_make(
+	struct mesh *mesh, int tensor, int experts, int stages, int expert_tensor, int layers, struct error *error)
 {
 	int code, per_stage;
 	if ((code = check_degree("tensor", tensor, 1, error)) || (code = check_degree("experts", experts, 1, error)) ||
@@ -36,7 +36,8 @@ int mesh_make(struct mesh *mesh, int tensor, int experts, int stages, int expert
 		per_stage = experts * expert_tensor;
 		if (per_stage % tensor)
 			return error_set(error, ERROR_INPUT, NULL,
-				"the mesh does not fold: experts %d × expert_tensor %d puts %d devices in a stage, which "
+				"the mesh does not fold: experts %d × expert_tensor %d puts %d devices in a stage, "
+				"which "
 				"tensor %d does not divide; expert_tensor = %d would fold",
 				experts, expert_tensor, per_stage, tensor, tensor / common_divisor(tensor, experts));
 	} else {
@@ -45,8 +46,8 @@ int mesh_make(struct mesh *mesh, int tensor, int experts, int stages, int expert
 	}
 	if (per_stage * stages > MESH_MAX_DEVICES)
 		return error_set(error, ERROR_INPUT, NULL,
-			"the mesh needs %d stages × %d devices = %d devices; at most %d are possible", stages, per_stage,
-			stages * per_stage, MESH_MAX_DEVICES);
+			"the mesh needs %d stages × %d devices = %d devices; at most %d are possible", stages,
+			per_stage, stages * per_stage, MESH_MAX_DEVICES);
 	if (layers < stages)
 		return error_set(error, ERROR_INPUT, NULL,
 			"mesh.stages is %d for a model of %d layers; at most one stage a layer is possible", stages,
@@ -78,13 +79,13 @@ int mesh_make(struct mesh *mesh, int tensor, int experts, int stages, int expert
 	return 0;
 }
 
-int mesh_fits(const struct mesh *mesh, const struct model *model, const char *where, unsigned line,
-	struct error *error)
+int mesh_fits(const struct mesh *mesh, const struct model *model, const char *where, unsigned line, struct error *error)
 {
 	int tensor = mesh->tensor;
 	if (model->heads % tensor)
 		return error_at(error, ERROR_INPUT, where, line,
-			"%d attention heads do not divide by mesh.tensor = %d; a tensor degree that divides %d would be "
+			"%d attention heads do not divide by mesh.tensor = %d; a tensor degree that divides %d would "
+			"be "
 			"right",
 			model->heads, tensor, model->heads);
 	if (model->kv_heads % tensor && tensor % model->kv_heads)
@@ -114,7 +115,8 @@ int mesh_fits(const struct mesh *mesh, const struct model *model, const char *wh
 			model->mlp_hidden, mesh->per_stage);
 	if (model->shared_hidden && model->shared_hidden < mesh->per_stage)
 		return error_at(error, ERROR_INPUT, where, line,
-			"a shared expert of width %d cannot be cut over the %d devices of a stage; at most one device a "
+			"a shared expert of width %d cannot be cut over the %d devices of a stage; at most one device "
+			"a "
 			"column",
 			model->shared_hidden, mesh->per_stage);
 	if (mesh->first_layer[mesh->stages] != model->layers)
@@ -136,7 +138,7 @@ struct range range_cut(int count, int ranks, int rank)
 {
 	int share = count / ranks, larger = count % ranks;
 	int first = rank * share + (rank < larger ? rank : larger);
-	return (struct range){ first, first + share + (rank < larger) };
+	return (struct range){first, first + share + (rank < larger)};
 }
 
 struct range range_rows(int rows, int ranks, int rank)
@@ -144,7 +146,7 @@ struct range range_rows(int rows, int ranks, int rank)
 	int share = rows / ranks + (rows % ranks != 0);
 	/* 64-bit: share · rank may exceed rows by far when rows is near the largest int */
 	long long first = (long long) share * rank, end = first + share;
-	return (struct range){ (int) (first < rows ? first : rows), (int) (end < rows ? end : rows) };
+	return (struct range){(int) (first < rows ? first : rows), (int) (end < rows ? end : rows)};
 }
 
 struct range mesh_heads(const struct mesh *mesh, const struct model *model, int tensor)
@@ -158,7 +160,7 @@ struct range mesh_kv_heads(const struct mesh *mesh, const struct model *model, i
 		return range_cut(model->kv_heads, mesh->tensor, tensor);
 	/* replicated: tensor / kv_heads ranks hold the same KV head, the one that their query heads read */
 	int head = tensor / (mesh->tensor / model->kv_heads);
-	return (struct range){ head, head + 1 };
+	return (struct range){head, head + 1};
 }
 
 struct range mesh_expert_range(const struct mesh *mesh, const struct model *model, int experts)

@@ -57,6 +57,7 @@ AM_TESTS_ENVIRONMENT = \
 	OCTANT_SOURCE_DIR='$(abs_top_srcdir)'; export OCTANT_SOURCE_DIR; \
 	SANITIZE_CFLAGS='$(SANITIZE_CFLAGS)'; export SANITIZE_CFLAGS;
 
+dist_check_SCRIPTS += tests/cmd_graph.sh
 dist_check_SCRIPTS += tests/cmd_model.sh
 dist_check_SCRIPTS += tests/make_model.sh
 EXTRA_DIST += tests/golden

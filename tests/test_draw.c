@@ -27,7 +27,8 @@ static char *draw(const char *name, const struct graph_override *overrides, int 
 	struct error error = {0};
 	char *text;
 	size_t size;
-	if (graph_read(name, &task_kinds, overrides, count, &graph, &error) || graph_resolve(graph, NULL, &task_kinds, &error))
+	if (graph_read(name, &task_kinds, overrides, count, &graph, &error) ||
+		graph_resolve(graph, NULL, &task_kinds, &error))
 		fail_msg("%s: %s", name, error.text);
 	FILE *file = open_memstream(&text, &size);
 	assert_non_null(file);
@@ -44,7 +45,8 @@ static void check_xml(const char *name, const char *text)
 	int depth = 0;
 	for (const char *p = text; *p;) {
 		if (*p == '&') {
-			if (strncmp(p, "&lt;", 4) && strncmp(p, "&gt;", 4) && strncmp(p, "&amp;", 5) && strncmp(p, "&quot;", 6))
+			if (strncmp(p, "&lt;", 4) && strncmp(p, "&gt;", 4) && strncmp(p, "&amp;", 5) &&
+				strncmp(p, "&quot;", 6))
 				fail_msg("%s: a bare & in the text", name);
 			p++;
 			continue;
@@ -81,8 +83,8 @@ static int find_tasks(const char *text, struct box *box)
 	for (const char *p = text; (p = strstr(p, "<rect ")); p++) {
 		struct box b;
 		char class[32];
-		if (sscanf(p, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"5\" class=\"%31[^\"]", &b.x, &b.y, &b.width, &b.height,
-			    class) != 5)
+		if (sscanf(p, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"5\" class=\"%31[^\"]", &b.x,
+			    &b.y, &b.width, &b.height, class) != 5)
 			continue;
 		if (strncmp(class, "task ", 5) || b.width < 50) /* the legend's are small */
 			continue;
@@ -99,7 +101,8 @@ static void check_boxes(const char *name, const char *text)
 	assert_int_equal(sscanf(strstr(text, "width="), "width=\"%d\" height=\"%d\"", &width, &height), 2);
 	assert_true(count > 0);
 	for (int i = 0; i < count; i++) {
-		if (box[i].x < 0 || box[i].y < 0 || box[i].x + box[i].width > width || box[i].y + box[i].height > height)
+		if (box[i].x < 0 || box[i].y < 0 || box[i].x + box[i].width > width ||
+			box[i].y + box[i].height > height)
 			fail_msg("%s: a box is outside the picture", name);
 		for (int j = 0; j < i; j++)
 			if (box[i].x < box[j].x + box[j].width && box[j].x < box[i].x + box[i].width &&
@@ -128,12 +131,12 @@ static void every_task_has_its_box(void **state)
 		const char *name;
 		int boxes;
 	} counts[] = {
-		{ "one_device", 10 },          /* embed, 7 steps, head, sample */
-		{ "tp2_ep2_reduce_scatter", 15 }, /* 2 embed; 2 attention, route, experts; 4 spanning; 2 head; 1 sample */
-		{ "tp2_ep2_pp2", 27 },         /* the same once more, less embed, head and sample, and 2 send */
-		{ "send_shards", 28 },         /* and the all_gather that moved */
-		{ "experts_only", 18 },        /* two groups of one: joins are one box each */
-		{ "expert_tensor", 25 },
+		{"one_device", 10},             /* embed, 7 steps, head, sample */
+		{"tp2_ep2_reduce_scatter", 15}, /* 2 embed; 2 attention, route, experts; 4 spanning; 2 head; 1 sample */
+		{"tp2_ep2_pp2", 27},            /* the same once more, less embed, head and sample, and 2 send */
+		{"send_shards", 28},            /* and the all_gather that moved */
+		{"experts_only", 18},           /* two groups of one: joins are one box each */
+		{"expert_tensor", 25},
 	};
 	static struct box box[BOXES];
 	(void) state;
@@ -148,7 +151,7 @@ static void every_task_has_its_box(void **state)
 
 static void names_cannot_break_the_picture(void **state)
 {
-	struct graph_override names[] = { { "graph", "\"<b>&\\\"'\\x07</svg>\"" }, { "model.name", "\"]]> & <\"" } };
+	struct graph_override names[] = {{"graph", "\"<b>&\\\"'\\x07</svg>\""}, {"model.name", "\"]]> & <\""}};
 	char *text = draw("one_device", names, 2);
 	(void) state;
 	check_xml("hostile names", text);
@@ -158,9 +161,12 @@ static void names_cannot_break_the_picture(void **state)
 
 static void the_largest_mesh_is_drawn(void **state)
 {
-	struct graph_override wide[] = { { "mesh.tensor", "8" }, { "mesh.experts", "16" }, { "mesh.stages", "4" }, { "machine", "{ host = true; }" },
-		{ "layer", "({task=\"attention\";},{task=\"reduce_scatter\";over=\"tensor\";},{task=\"route\";},{task=\"dispatch\";how="
-			   "\"all_to_all\";},{task=\"experts\";},{task=\"combine\";how=\"all_to_all\";},{task=\"all_gather\";over=\"tensor\";})" } };
+	struct graph_override wide[] = {{"mesh.tensor", "8"}, {"mesh.experts", "16"}, {"mesh.stages", "4"},
+		{"machine", "{ host = true; }"},
+		{"layer", "({task=\"attention\";},{task=\"reduce_scatter\";over=\"tensor\";},{task=\"route\";},{task="
+			  "\"dispatch\";how="
+			  "\"all_to_all\";},{task=\"experts\";},{task=\"combine\";how=\"all_to_all\";},{task=\"all_"
+			  "gather\";over=\"tensor\";})"}};
 	char *text = draw("one_device", wide, 5);
 	(void) state;
 	check_xml("64 devices", text);

@@ -19,12 +19,14 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-static const char *const families[] = { "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "llama", "qwen2", "qwen3" };
+static const char *const families[] = {"mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "llama", "qwen2", "qwen3"};
 
-#define SET(...) (const struct graph_override[]){ __VA_ARGS__ }, \
-	(int) (sizeof((const struct graph_override[]){ __VA_ARGS__ }) / sizeof(struct graph_override))
+#define SET(...)                                                                                                       \
+	(const struct graph_override[]){__VA_ARGS__},                                                                  \
+		(int) (sizeof((const struct graph_override[]){__VA_ARGS__}) / sizeof(struct graph_override))
 
-static struct graph *read_graph(const char *name, const struct model *model, const struct graph_override *overrides, int count)
+static struct graph *read_graph(
+	const char *name, const struct model *model, const struct graph_override *overrides, int count)
 {
 	struct graph *graph;
 	struct error error = {0};
@@ -81,7 +83,7 @@ static void check_mesh(const struct graph *graph)
 		devices |= 1ull << part->device;
 		for (int j = 0; j < i; j++)
 			assert_false(mesh->part[j].stage == part->stage && mesh->part[j].experts == part->experts &&
-				mesh->part[j].slice == part->slice);
+				     mesh->part[j].slice == part->slice);
 	}
 	assert_int_equal(mesh->first_layer[0], 0);
 	assert_int_equal(mesh->first_layer[mesh->stages], graph->model.layers);
@@ -135,8 +137,9 @@ static void the_plan_is_what_it_says(void **state)
 	struct graph *graph = read_graph("tp2_ep2_pp2", NULL, NULL, 0);
 	char text[512];
 	(void) state;
-	static const struct { int stage, tensor, experts, first_layer, end_layer, first_expert, end_expert; } table[] = {
-		{ 0, 0, 0, 0, 8, 0, 8 }, { 0, 1, 1, 0, 8, 8, 16 }, { 1, 0, 0, 8, 16, 0, 8 }, { 1, 1, 1, 8, 16, 8, 16 } };
+	static const struct {
+		int stage, tensor, experts, first_layer, end_layer, first_expert, end_expert;
+	} table[] = {{0, 0, 0, 0, 8, 0, 8}, {0, 1, 1, 0, 8, 8, 16}, {1, 0, 0, 8, 16, 0, 8}, {1, 1, 1, 8, 16, 8, 16}};
 	for (int d = 0; d < 4; d++) {
 		const struct mesh_part *part = &graph->mesh.part[d];
 		assert_int_equal(part->device, d);
@@ -145,8 +148,10 @@ static void the_plan_is_what_it_says(void **state)
 		assert_int_equal(part->experts, table[d].experts);
 		assert_int_equal(graph->mesh.first_layer[part->stage], table[d].first_layer);
 		assert_int_equal(graph->mesh.first_layer[part->stage + 1], table[d].end_layer);
-		assert_int_equal(mesh_expert_range(&graph->mesh, &graph->model, part->experts).first, table[d].first_expert);
-		assert_int_equal(mesh_expert_range(&graph->mesh, &graph->model, part->experts).end, table[d].end_expert);
+		assert_int_equal(
+			mesh_expert_range(&graph->mesh, &graph->model, part->experts).first, table[d].first_expert);
+		assert_int_equal(
+			mesh_expert_range(&graph->mesh, &graph->model, part->experts).end, table[d].end_expert);
 	}
 	assert_string_equal(graph->machine.name, "plan-4x64g");
 	assert_int_equal(graph->machine.devices, 4);
@@ -199,7 +204,8 @@ static void what_is_left_out_has_the_schemas_default(void **state)
 	assert_int_equal(graph->model.kv_heads, 16);
 	assert_int_equal(graph->model.norm_epsilon > 0, 1);
 	assert_string_equal(steps(&graph->before, text, sizeof text), "embed");
-	assert_string_equal(steps(&graph->layer, text, sizeof text), "attention all_reduce route dispatch experts combine all_reduce");
+	assert_string_equal(steps(&graph->layer, text, sizeof text),
+		"attention all_reduce route dispatch experts combine all_reduce");
 	assert_string_equal(steps(&graph->dense_layer, text, sizeof text), "attention all_reduce mlp all_reduce");
 	assert_string_equal(steps(&graph->between_stages, text, sizeof text), "send");
 	assert_string_equal(steps(&graph->after, text, sizeof text), "head sample");
@@ -208,17 +214,20 @@ static void what_is_left_out_has_the_schemas_default(void **state)
 
 static void default_chains_follow_the_fold(void **state)
 {
-	static const struct { const char *tensor, *experts, *layer; } folds[] = {
-		{ "2", "2", "attention all_reduce route dispatch experts combine all_reduce" },
-		{ "4", "2", "attention all_reduce route dispatch experts combine all_reduce" },
-		{ "1", "2", "attention reduce_scatter route dispatch experts combine all_gather" },
-		{ "2", "4", "attention reduce_scatter route dispatch experts combine all_gather" },
+	static const struct {
+		const char *tensor, *experts, *layer;
+	} folds[] = {
+		{"2", "2", "attention all_reduce route dispatch experts combine all_reduce"},
+		{"4", "2", "attention all_reduce route dispatch experts combine all_reduce"},
+		{"1", "2", "attention reduce_scatter route dispatch experts combine all_gather"},
+		{"2", "4", "attention reduce_scatter route dispatch experts combine all_gather"},
 	};
 	char path[256], text[512];
 	(void) state;
 	snprintf(path, sizeof path, "%s/plan/model.cfg", OCTANT_SOURCE_GRAPHS_DIR);
 	for (size_t i = 0; i < sizeof folds / sizeof *folds; i++) {
-		struct graph *graph = read_graph(path, NULL, SET({ "mesh.tensor", folds[i].tensor }, { "mesh.experts", folds[i].experts }));
+		struct graph *graph = read_graph(
+			path, NULL, SET({"mesh.tensor", folds[i].tensor}, {"mesh.experts", folds[i].experts}));
 		assert_string_equal(steps(&graph->layer, text, sizeof text), folds[i].layer);
 		assert_int_equal(graph->layer.step[3].how, graph->mesh.groups == 1 ? HOW_LOCAL : HOW_ALL_TO_ALL);
 		graph_destroy(graph);
@@ -228,10 +237,11 @@ static void default_chains_follow_the_fold(void **state)
 static void overrides_reach_every_kind_of_key(void **state)
 {
 	struct graph *graph = read_graph("tp2_ep2_pp2", NULL,
-		SET({ "schedule.slots", "7" }, { "compute", "fp32" }, { "kv.pages", "0x20" }, { "mesh.place", "()" },
-			{ "mesh.layers", "[ 12, 4 ]" }, { "machine.devices[0].memory", "80000000000" }, { "layer[0].over", "\"tensor\"" },
-			{ "schedule.prefill", "{ tokens = 64; micro_batches = 3; }" }, { "require.ttft_s", "2" }, { "residual", "bf16" },
-			{ "schedule.slots", "9" }, { "graph", "renamed-1.x" }, { "limits.sequences", "5" }));
+		SET({"schedule.slots", "7"}, {"compute", "fp32"}, {"kv.pages", "0x20"}, {"mesh.place", "()"},
+			{"mesh.layers", "[ 12, 4 ]"}, {"machine.devices[0].memory", "80000000000"},
+			{"layer[0].over", "\"tensor\""}, {"schedule.prefill", "{ tokens = 64; micro_batches = 3; }"},
+			{"require.ttft_s", "2"}, {"residual", "bf16"}, {"schedule.slots", "9"},
+			{"graph", "renamed-1.x"}, {"limits.sequences", "5"}));
 	(void) state;
 	assert_int_equal(graph->schedule.slots, 9); /* the last one counts */
 	assert_int_equal(graph->compute, DTYPE_FP32);
@@ -250,7 +260,7 @@ static void overrides_reach_every_kind_of_key(void **state)
 	graph_destroy(graph);
 	/* groups and elements that the file lacks are made */
 	graph = read_graph("one_device", NULL,
-		SET({ "schedule.decode.micro_batches", "3" }, { "mesh.place[0].device", "2" }, { "kv.dtype", "bf16" }));
+		SET({"schedule.decode.micro_batches", "3"}, {"mesh.place[0].device", "2"}, {"kv.dtype", "bf16"}));
 	assert_int_equal(graph->schedule.decode_micro_batches, 3);
 	assert_int_equal(graph->mesh.part[0].device, 2);
 	assert_int_equal(graph->kv.dtype, DTYPE_BF16);
@@ -259,8 +269,11 @@ static void overrides_reach_every_kind_of_key(void **state)
 
 static void large_integers_are_whole(void **state)
 {
-	struct graph *graph = read_text("@include \"plan/model.cfg\"\nmachine = { devices = ( { flops = 400000000000000; bandwidth = 1800000000000L; "
-		"memory = 0xEE6B28000; } ); };\nrequire = { workload = { seed = 9000000000000000000; }; };\n", NULL);
+	struct graph *graph =
+		read_text("@include \"plan/model.cfg\"\nmachine = { devices = ( { flops = 400000000000000; bandwidth = "
+			  "1800000000000L; "
+			  "memory = 0xEE6B28000; } ); };\nrequire = { workload = { seed = 9000000000000000000; }; };\n",
+			NULL);
 	(void) state;
 	assert_true(graph->machine.device[0].flops == 4e14);
 	assert_true(graph->machine.device[0].bandwidth == 1.8e12);
@@ -272,10 +285,12 @@ static void large_integers_are_whole(void **state)
 static void placement_names_groups_and_slices_or_finds_them(void **state)
 {
 	/* devices in another order than the parts; groups by order of appearance, except where named */
-	struct graph *graph = read_text("@include \"plan/model.cfg\"\nmesh = { tensor = 2; experts = 4; place = (\n"
+	struct graph *graph = read_text(
+		"@include \"plan/model.cfg\"\nmesh = { tensor = 2; experts = 4; place = (\n"
 		"{ device = 5; tensor = 1; experts = 0; group = 1; },\n{ device = 9; tensor = 0; experts = 3; },\n"
-		"{ device = 2; tensor = 1; experts = 1; },\n{ device = 0; tensor = 0; experts = 2; } ); };\n", NULL);
-	static const int device[] = { 9, 2, 0, 5 }, experts[] = { 3, 1, 2, 0 };
+		"{ device = 2; tensor = 1; experts = 1; },\n{ device = 0; tensor = 0; experts = 2; } ); };\n",
+		NULL);
+	static const int device[] = {9, 2, 0, 5}, experts[] = {3, 1, 2, 0};
 	(void) state;
 	check_mesh(graph);
 	assert_int_equal(graph->machine.devices, 10); /* a host has as many as are named */
@@ -286,8 +301,10 @@ static void placement_names_groups_and_slices_or_finds_them(void **state)
 	graph_destroy(graph);
 
 	graph = read_text("@include \"plan/model.cfg\"\nmesh = { tensor = 4; experts = 2; place = (\n"
-		"{ device = 0; tensor = 0; experts = 1; expert_slice = 1; },\n{ device = 1; tensor = 1; experts = 0; },\n"
-		"{ device = 2; tensor = 2; experts = 1; },\n{ device = 3; tensor = 3; experts = 0; } ); };\n", NULL);
+			  "{ device = 0; tensor = 0; experts = 1; expert_slice = 1; },\n{ device = 1; tensor = 1; "
+			  "experts = 0; },\n"
+			  "{ device = 2; tensor = 2; experts = 1; },\n{ device = 3; tensor = 3; experts = 0; } ); };\n",
+		NULL);
 	check_mesh(graph);
 	assert_int_equal(graph->mesh.part[0].slice, 1);
 	assert_int_equal(graph->mesh.part[2].slice, 0);
@@ -312,12 +329,15 @@ static void olmoe_gets_its_halves_of_attention(void **state)
 	assert_int_equal(graph->layer.step[2].leaves, FORM_PARTIAL);
 	graph_destroy(graph);
 	graph = read_graph("stages_only", &model, NULL, 0); /* one rank has all heads */
-	assert_string_equal(steps(&graph->layer, text, sizeof text), "attention all_reduce route dispatch experts combine all_reduce");
+	assert_string_equal(steps(&graph->layer, text, sizeof text),
+		"attention all_reduce route dispatch experts combine all_reduce");
 	graph_destroy(graph);
 	graph = read_graph("tensor_only", &model,
-		SET({ "layer", "({task=\"qkv\";},{task=\"all_reduce\";over=\"tensor\";},{task=\"attend\";},{task=\"all_reduce\";over=\"tensor\";},"
-			       "{task=\"route\";},{task=\"dispatch\";how=\"local\";},{task=\"experts\";},{task=\"combine\";how=\"local\";},"
-			       "{task=\"all_reduce\";over=\"experts\";})" }));
+		SET({"layer", "({task=\"qkv\";},{task=\"all_reduce\";over=\"tensor\";},{task=\"attend\";},{task=\"all_"
+			      "reduce\";over=\"tensor\";},"
+			      "{task=\"route\";},{task=\"dispatch\";how=\"local\";},{task=\"experts\";},{task="
+			      "\"combine\";how=\"local\";},"
+			      "{task=\"all_reduce\";over=\"experts\";})"}));
 	assert_int_equal(graph->layer.count, 9);
 	assert_false(graph->layer.step[0].inserted);
 	graph_destroy(graph);
@@ -353,8 +373,9 @@ static void send_before_gather_sends_shards(void **state)
 
 static void the_default_graph_fits_the_cores(void **state)
 {
-	static const struct { int cores, tensor, experts; } plan[] = { { 1, 1, 1 }, { 2, 2, 2 }, { 3, 2, 2 }, { 4, 4, 4 }, { 6, 4, 4 },
-		{ 8, 8, 8 }, { 64, 16, 16 }, { 1000, 16, 16 } };
+	static const struct {
+		int cores, tensor, experts;
+	} plan[] = {{1, 1, 1}, {2, 2, 2}, {3, 2, 2}, {4, 4, 4}, {6, 4, 4}, {8, 8, 8}, {64, 16, 16}, {1000, 16, 16}};
 	struct graph *card = read_graph("tp2_ep2_pp2", NULL, NULL, 0), *graph;
 	struct error error = {0};
 	(void) state;
@@ -367,13 +388,16 @@ static void the_default_graph_fits_the_cores(void **state)
 		graph_destroy(graph);
 	}
 	/* what is given stays, what is not is chosen around it */
-	assert_int_equal(graph_default(&card->model, 8, &task_kinds, SET({ "mesh.stages", "2" }, { "mesh.tensor", "2" }), &graph, &error), 0);
+	assert_int_equal(graph_default(&card->model, 8, &task_kinds, SET({"mesh.stages", "2"}, {"mesh.tensor", "2"}),
+				 &graph, &error),
+		0);
 	assert_int_equal(graph_resolve(graph, &card->model, &task_kinds, &error), 0);
 	assert_int_equal(graph->mesh.tensor, 2);
 	assert_int_equal(graph->mesh.experts, 4);
 	assert_int_equal(graph->mesh.devices, 8);
 	graph_destroy(graph);
-	assert_int_equal(graph_default(&card->model, 2, &task_kinds, SET({ "mesh.tensr", "2" }), &graph, &error), ERROR_INPUT);
+	assert_int_equal(
+		graph_default(&card->model, 2, &task_kinds, SET({"mesh.tensr", "2"}), &graph, &error), ERROR_INPUT);
 	for (size_t f = 0; f < sizeof families / sizeof *families; f++)
 		for (int cores = 1; cores <= 9; cores++) {
 			struct model model;
@@ -427,7 +451,8 @@ static void a_card_written_is_read_again(void **state)
 		struct graph *graph = read_text(text, NULL);
 		assert_string_equal(graph->model.name, model.name);
 		assert_int_equal(graph_card_differs(graph, &model, 0, difference, sizeof difference), 0);
-		assert_true(graph->model.rope.theta == model.rope.theta && graph->model.norm_epsilon == model.norm_epsilon);
+		assert_true(
+			graph->model.rope.theta == model.rope.theta && graph->model.norm_epsilon == model.norm_epsilon);
 		assert_int_equal(graph->model.qk_norm, model.qk_norm);
 		assert_int_equal(graph->model.qkv_bias, model.qkv_bias);
 		assert_int_equal(graph->model.tied_embeddings, model.tied_embeddings);
@@ -449,11 +474,11 @@ static void limits_are_the_models_too(void **state)
 	assert_int_equal(graph->workload.prompt_max, model.max_positions - 128);
 	graph_destroy(graph);
 	/* --max-seq-len shortens the workload, which the file's own limits must agree with */
-	graph = read_graph("tp2_ep2_pp2", NULL, SET({ "limits.tokens_per_sequence", "256" }));
+	graph = read_graph("tp2_ep2_pp2", NULL, SET({"limits.tokens_per_sequence", "256"}));
 	assert_int_equal(graph->workload.prompt_min, 128);
 	assert_int_equal(graph->workload.prompt_max, 128);
 	graph_destroy(graph);
-	graph = read_graph("tp2_ep2_pp2", NULL, SET({ "limits.tokens_per_sequence", "9" }));
+	graph = read_graph("tp2_ep2_pp2", NULL, SET({"limits.tokens_per_sequence", "9"}));
 	assert_int_equal(graph->workload.prompt_max + graph->workload.new_tokens, 9);
 	graph_destroy(graph);
 }
@@ -468,7 +493,8 @@ static void accounts_are_the_plans_closed_forms(void **state)
 	for (int i = 0; i < 4; i++) {
 		kv += accounts[i].kv;
 		parameters += accounts[i].parameters;
-		assert_true(accounts[i].total == accounts[i].weights + accounts[i].kv + accounts[i].activations + accounts[i].workspace);
+		assert_true(accounts[i].total ==
+			    accounts[i].weights + accounts[i].kv + accounts[i].activations + accounts[i].workspace);
 		assert_true(accounts[i].total < 15e9 && accounts[i].limit == 64e9);
 	}
 	assert_true(kv == 40.0 * (1 << 30)); /* 32 KiB a token, 128 × 10,240 */
@@ -486,10 +512,11 @@ static void accounts_are_the_plans_closed_forms(void **state)
 		model_count_parameters(&model, &count);
 		accounts_make(graph, accounts);
 		if (fabs(accounts[0].parameters - count.total) > 0.5)
-			fail_msg("%s: %.0f parameters on one device, the model has %.0f", families[f], accounts[0].parameters, count.total);
+			fail_msg("%s: %.0f parameters on one device, the model has %.0f", families[f],
+				accounts[0].parameters, count.total);
 		graph_destroy(graph);
 	}
-	graph = read_graph("experts_only", NULL, SET({ "limits.sequences", "3" }, { "kv.dtype", "fp16" }));
+	graph = read_graph("experts_only", NULL, SET({"limits.sequences", "3"}, {"kv.dtype", "fp16"}));
 	assert_true(accounts_pages(graph) == 2 * 640); /* a group of two has one or two of three sequences */
 	graph_destroy(graph);
 }
@@ -512,7 +539,9 @@ static void the_language_reference_has_every_key_and_kind(void **state)
 	fclose(file);
 	for (char *save, *row = strtok_r(table, "\n", &save); row; row = strtok_r(NULL, "\n", &save))
 		if (!strstr(document, row))
-			fail_msg("graphs/README.md lacks the row %s (`octant graph keys` and `octant graph kinds` write them)", row);
+			fail_msg("graphs/README.md lacks the row %s (`octant graph keys` and `octant graph kinds` "
+				 "write them)",
+				row);
 	free(table);
 	free(document);
 }

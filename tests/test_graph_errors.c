@@ -51,7 +51,8 @@ static void check_file(const char *name)
 		fail_msg("%s: the error is at %s, and should be at %s", name, error.where, place);
 	if (!strstr(whole, says))
 		fail_msg("%s: \"%s\" does not say \"%s\"", name, whole, says);
-	if (!strstr(error.text, "; ") && !strchr(error.text, '?') && !strstr(error.text, "not closed") && !strstr(error.text, "deep"))
+	if (!strstr(error.text, "; ") && !strchr(error.text, '?') && !strstr(error.text, "not closed") &&
+		!strstr(error.text, "deep"))
 		fail_msg("%s: \"%s\" does not say what would be right", name, error.text);
 }
 
@@ -78,43 +79,44 @@ static void wrong_overrides_are_refused(void **state)
 	static const struct {
 		const char *path, *value, *says;
 	} wrong[] = {
-		{ "mesh.tensr", "2", "mesh.tensr is no key; did you mean mesh.tensor?" },
-		{ "tensor", "2", "did you mean mesh.tensor?" },
-		{ "experts", "2", "did you mean model.experts or mesh.experts?" },
-		{ "", "2", "is no key" },
-		{ ".", "2", "is no key" },
-		{ "mesh.", "2", "is no key" },
-		{ "mesh..tensor", "2", "is no key" },
-		{ "mesh.tensor.x", "2", "mesh.tensor has no parts" },
-		{ "mesh[0].tensor", "2", "mesh is a group" },
-		{ "layer.task", "route", "layer is a list" },
-		{ "layer[0]", "route", "an element is named by its number and a key" },
-		{ "layer[x].task", "route", "an element is named by its number and a key" },
-		{ "layer[-1].task", "route", "an element is named by its number and a key" },
-		{ "layer[99999999999999999999].task", "route", "layer has 7 elements; an index from 0 to 7" },
-		{ "layer[0].tusk", "route", "did you mean layer[].task?" },
-		{ "layer[2].task", "rout", "\"rout\" is no kind of task; did you mean \"route\"?" },
-		{ "mesh.tensor", "", "nothing is no value" },
-		{ "mesh.tensor", "2; x = 3", "is no value" },
-		{ "mesh.tensor", "\"2", "not closed" },
-		{ "mesh.tensor", "[ 1, 2 ]", "mesh.tensor is an array; it must be an integer" },
-		{ "mesh.tensor", "two", "mesh.tensor is a string; it must be an integer" },
-		{ "mesh.tensor", "99999999999999999999", "does not fit 64 bits" },
-		{ "compute", "fp17", "did you mean \"fp16\"?" },
-		{ "@include", "x", "is no key" },
-		{ "schedule", "{ slots = 2; slts = 1; }", "schedule.slts is no key; did you mean schedule.slots?" },
-		{ "schedule", "{ slots = 2; slots = 1; }", "is no value" },
+		{"mesh.tensr", "2", "mesh.tensr is no key; did you mean mesh.tensor?"},
+		{"tensor", "2", "did you mean mesh.tensor?"},
+		{"experts", "2", "did you mean model.experts or mesh.experts?"},
+		{"", "2", "is no key"},
+		{".", "2", "is no key"},
+		{"mesh.", "2", "is no key"},
+		{"mesh..tensor", "2", "is no key"},
+		{"mesh.tensor.x", "2", "mesh.tensor has no parts"},
+		{"mesh[0].tensor", "2", "mesh is a group"},
+		{"layer.task", "route", "layer is a list"},
+		{"layer[0]", "route", "an element is named by its number and a key"},
+		{"layer[x].task", "route", "an element is named by its number and a key"},
+		{"layer[-1].task", "route", "an element is named by its number and a key"},
+		{"layer[99999999999999999999].task", "route", "layer has 7 elements; an index from 0 to 7"},
+		{"layer[0].tusk", "route", "did you mean layer[].task?"},
+		{"layer[2].task", "rout", "\"rout\" is no kind of task; did you mean \"route\"?"},
+		{"mesh.tensor", "", "nothing is no value"},
+		{"mesh.tensor", "2; x = 3", "is no value"},
+		{"mesh.tensor", "\"2", "not closed"},
+		{"mesh.tensor", "[ 1, 2 ]", "mesh.tensor is an array; it must be an integer"},
+		{"mesh.tensor", "two", "mesh.tensor is a string; it must be an integer"},
+		{"mesh.tensor", "99999999999999999999", "does not fit 64 bits"},
+		{"compute", "fp17", "did you mean \"fp16\"?"},
+		{"@include", "x", "is no key"},
+		{"schedule", "{ slots = 2; slts = 1; }", "schedule.slts is no key; did you mean schedule.slots?"},
+		{"schedule", "{ slots = 2; slots = 1; }", "is no value"},
 	};
 	(void) state;
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-		struct graph_override override = { wrong[i].path, wrong[i].value };
+		struct graph_override override = {wrong[i].path, wrong[i].value};
 		struct error error = {0};
 		assert_int_equal(try_graph("tp2_ep2_pp2", &override, 1, &error), ERROR_INPUT);
 		if (!strstr(error.text, wrong[i].says))
-			fail_msg("%s=%s: \"%s\" does not say \"%s\"", wrong[i].path, wrong[i].value, error.text, wrong[i].says);
+			fail_msg("%s=%s: \"%s\" does not say \"%s\"", wrong[i].path, wrong[i].value, error.text,
+				wrong[i].says);
 	}
 	char path[1000];
-	struct graph_override longest = { path, "2" };
+	struct graph_override longest = {path, "2"};
 	memset(path, 'a', sizeof path - 1);
 	path[sizeof path - 1] = '\0';
 	assert_int_equal(try_graph("tp2_ep2_pp2", &longest, 1, &(struct error){0}), ERROR_INPUT);
@@ -183,9 +185,10 @@ static char *read_shipped(const char *name, size_t *length)
 
 static void mutated_descriptions_are_read_or_refused(void **state)
 {
-	static const char *const words[] = { "{", "}", "(", ")", "[", "]", ";", "=", ",", "\"", "#", "/*", "0", "-1", "65", "2147483648",
-		"1e309", "true", "task = \"all_reduce\"", "over = \"experts\"", "@include \"plan/model.cfg\"\n", "\n" };
-	static const char *const names[] = { "tp2_ep2_pp2", "dense", "send_shards", "tp2_ep2_pp4" };
+	static const char *const words[] = {"{", "}", "(", ")", "[", "]", ";", "=", ",", "\"", "#", "/*", "0", "-1",
+		"65", "2147483648", "1e309", "true", "task = \"all_reduce\"", "over = \"experts\"",
+		"@include \"plan/model.cfg\"\n", "\n"};
+	static const char *const names[] = {"tp2_ep2_pp2", "dense", "send_shards", "tp2_ep2_pp4"};
 	char path[256];
 	uint64_t random = 20240607;
 	int refused = 0, read = 0;

@@ -16,16 +16,30 @@ static void degrees_fold(void **state)
 		int tensor, experts, stages, given; /* expert_tensor */
 		int per_stage, groups, expert_tensor;
 	} folds[] = {
-		{ 1, 1, 1, 0, 1, 1, 1 }, { 2, 1, 1, 0, 2, 1, 2 }, { 1, 2, 1, 0, 2, 2, 1 }, { 1, 1, 2, 0, 1, 1, 1 },
-		{ 2, 2, 1, 0, 2, 1, 1 }, { 2, 2, 2, 0, 2, 1, 1 }, { 2, 2, 4, 0, 2, 1, 1 }, { 4, 1, 1, 0, 4, 1, 4 },
-		{ 1, 4, 1, 0, 4, 4, 1 }, { 2, 4, 1, 0, 4, 2, 1 }, { 4, 2, 1, 0, 4, 1, 2 }, { 4, 2, 1, 2, 4, 1, 2 },
-		{ 3, 2, 1, 0, 6, 2, 3 }, { 2, 2, 1, 2, 4, 2, 2 }, { 1, 1, 1, 4, 4, 4, 4 }, { 2, 2, 2, 1, 2, 1, 1 },
+		{1, 1, 1, 0, 1, 1, 1},
+		{2, 1, 1, 0, 2, 1, 2},
+		{1, 2, 1, 0, 2, 2, 1},
+		{1, 1, 2, 0, 1, 1, 1},
+		{2, 2, 1, 0, 2, 1, 1},
+		{2, 2, 2, 0, 2, 1, 1},
+		{2, 2, 4, 0, 2, 1, 1},
+		{4, 1, 1, 0, 4, 1, 4},
+		{1, 4, 1, 0, 4, 4, 1},
+		{2, 4, 1, 0, 4, 2, 1},
+		{4, 2, 1, 0, 4, 1, 2},
+		{4, 2, 1, 2, 4, 1, 2},
+		{3, 2, 1, 0, 6, 2, 3},
+		{2, 2, 1, 2, 4, 2, 2},
+		{1, 1, 1, 4, 4, 4, 4},
+		{2, 2, 2, 1, 2, 1, 1},
 	};
 	(void) state;
 	for (size_t i = 0; i < sizeof folds / sizeof *folds; i++) {
 		struct mesh mesh;
 		struct error error = {0};
-		assert_int_equal(mesh_make(&mesh, folds[i].tensor, folds[i].experts, folds[i].stages, folds[i].given, 16, &error), 0);
+		assert_int_equal(mesh_make(&mesh, folds[i].tensor, folds[i].experts, folds[i].stages, folds[i].given,
+					 16, &error),
+			0);
 		assert_int_equal(mesh.per_stage, folds[i].per_stage);
 		assert_int_equal(mesh.groups, folds[i].groups);
 		assert_int_equal(mesh.expert_tensor, folds[i].expert_tensor);
@@ -40,23 +54,23 @@ static void what_does_not_fold_is_refused(void **state)
 		int tensor, experts, stages, given, layers;
 		const char *says;
 	} refusals[] = {
-		{ 4, 2, 1, 1, 16, "expert_tensor = 2 would fold" },
-		{ 3, 2, 1, 1, 16, "expert_tensor = 3 would fold" },
-		{ 0, 1, 1, 0, 16, "mesh.tensor is 0; 1 to 64" },
-		{ 1, 65, 1, 0, 16, "mesh.experts is 65; 1 to 64" },
-		{ 1, 1, -1, 0, 16, "mesh.stages is -1" },
-		{ INT_MAX, INT_MAX, INT_MAX, INT_MAX, 16, "mesh.tensor is 2147483647" },
-		{ 64, 63, 1, 0, 16, "at most 64 are possible" },
-		{ 2, 2, 33, 0, 64, "at most 64 are possible" },
-		{ 1, 1, 17, 0, 16, "at most one stage a layer" },
+		{4, 2, 1, 1, 16, "expert_tensor = 2 would fold"},
+		{3, 2, 1, 1, 16, "expert_tensor = 3 would fold"},
+		{0, 1, 1, 0, 16, "mesh.tensor is 0; 1 to 64"},
+		{1, 65, 1, 0, 16, "mesh.experts is 65; 1 to 64"},
+		{1, 1, -1, 0, 16, "mesh.stages is -1"},
+		{INT_MAX, INT_MAX, INT_MAX, INT_MAX, 16, "mesh.tensor is 2147483647"},
+		{64, 63, 1, 0, 16, "at most 64 are possible"},
+		{2, 2, 33, 0, 64, "at most 64 are possible"},
+		{1, 1, 17, 0, 16, "at most one stage a layer"},
 	};
 	(void) state;
 	for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
 		struct mesh mesh;
 		struct error error = {0};
 		memset(&mesh, 77, sizeof mesh);
-		assert_int_equal(mesh_make(&mesh, refusals[i].tensor, refusals[i].experts, refusals[i].stages, refusals[i].given,
-					 refusals[i].layers, &error),
+		assert_int_equal(mesh_make(&mesh, refusals[i].tensor, refusals[i].experts, refusals[i].stages,
+					 refusals[i].given, refusals[i].layers, &error),
 			ERROR_INPUT);
 		if (!strstr(error.text, refusals[i].says))
 			fail_msg("\"%s\" does not say \"%s\"", error.text, refusals[i].says);
@@ -85,8 +99,11 @@ static void default_placement_is_a_bijection(void **state)
 						assert_int_equal(part->index, part->group * mesh.tensor + part->tensor);
 						assert_in_range(part->slice, 0, mesh.expert_tensor - 1);
 						assert_in_range(part->tensor, 0, mesh.tensor - 1);
-						attention[(part->stage * mesh.groups + part->group) * mesh.tensor + part->tensor]++;
-						experts[(part->stage * mesh.experts + part->experts) * mesh.expert_tensor + part->slice]++;
+						attention[(part->stage * mesh.groups + part->group) * mesh.tensor +
+							  part->tensor]++;
+						experts[(part->stage * mesh.experts + part->experts) *
+								mesh.expert_tensor +
+							part->slice]++;
 					}
 					for (int i = 0; i < mesh.devices; i++) {
 						assert_int_equal(attention[i], 1);
@@ -143,12 +160,15 @@ static void heads_go_with_their_kv_heads(void **state)
 {
 	static const struct {
 		int heads, kv_heads, tensor;
-	} cases[] = { { 16, 16, 4 }, { 16, 4, 4 }, { 16, 2, 4 }, { 16, 1, 8 }, { 12, 6, 3 }, { 8, 8, 1 }, { 32, 4, 16 } };
+	} cases[] = {{16, 16, 4}, {16, 4, 4}, {16, 2, 4}, {16, 1, 8}, {12, 6, 3}, {8, 8, 1}, {32, 4, 16}};
 	(void) state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct mesh mesh;
-		struct model model = { .heads = cases[i].heads, .kv_heads = cases[i].kv_heads, .layers = 1, .vocab = 100,
-			.mlp_hidden = 64 };
+		struct model model = {.heads = cases[i].heads,
+			.kv_heads = cases[i].kv_heads,
+			.layers = 1,
+			.vocab = 100,
+			.mlp_hidden = 64};
 		int heads = 0;
 		assert_int_equal(mesh_make(&mesh, cases[i].tensor, 1, 1, 0, 1, NULL), 0);
 		assert_int_equal(mesh_fits(&mesh, &model, "", 0, NULL), 0);
@@ -157,7 +177,8 @@ static void heads_go_with_their_kv_heads(void **state)
 			assert_int_equal(query.first, heads);
 			heads = query.end;
 			assert_true(key.first < key.end && key.end <= cases[i].kv_heads);
-			for (int h = query.first; h < query.end; h++) /* the KV head that this query head reads is here */
+			for (int h = query.first; h < query.end;
+				h++) /* the KV head that this query head reads is here */
 				assert_in_range(h / (cases[i].heads / cases[i].kv_heads), key.first, key.end - 1);
 		}
 		assert_int_equal(heads, cases[i].heads);
@@ -167,7 +188,7 @@ static void heads_go_with_their_kv_heads(void **state)
 static void experts_lie_in_equal_groups(void **state)
 {
 	struct mesh mesh;
-	struct model model = { .heads = 4, .kv_heads = 4, .layers = 1, .vocab = 100, .experts = 12, .expert_hidden = 7 };
+	struct model model = {.heads = 4, .kv_heads = 4, .layers = 1, .vocab = 100, .experts = 12, .expert_hidden = 7};
 	struct error error = {0};
 	(void) state;
 	assert_int_equal(mesh_make(&mesh, 1, 4, 1, 0, 1, NULL), 0);

@@ -53,7 +53,8 @@ static int add_override(struct options *options, const char *argument, struct er
 {
 	const char *equals = strchr(argument, '=');
 	if (!equals || equals == argument)
-		return error_set(error, ERROR_INPUT, NULL, "--set %s has no value; --set PATH=VALUE would be right", argument);
+		return error_set(
+			error, ERROR_INPUT, NULL, "--set %s has no value; --set PATH=VALUE would be right", argument);
 	if (options->overrides == MOST_OVERRIDES)
 		return error_set(error, ERROR_INPUT, NULL, "--set is given more than %d times", MOST_OVERRIDES);
 	char *copy = strdup(argument);
@@ -61,7 +62,7 @@ static int add_override(struct options *options, const char *argument, struct er
 		return error_memory(error, "reading options");
 	copy[equals - argument] = '\0';
 	options->copy[options->overrides] = copy;
-	options->override[options->overrides++] = (struct graph_override){ copy, copy + (equals - argument) + 1 };
+	options->override[options->overrides++] = (struct graph_override){copy, copy + (equals - argument) + 1};
 	return 0;
 }
 
@@ -69,13 +70,13 @@ static int add_override(struct options *options, const char *argument, struct er
 static int parse(int argc, char **argv, struct options *options, bool *help, struct error *error)
 {
 	static const struct option longs[] = {
-		{ "model", required_argument, NULL, 'm' },
-		{ "set", required_argument, NULL, 's' },
-		{ "cores", required_argument, NULL, 'c' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "output", required_argument, NULL, 'o' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+		{"model", required_argument, NULL, 'm'},
+		{"set", required_argument, NULL, 's'},
+		{"cores", required_argument, NULL, 'c'},
+		{"json", no_argument, NULL, 'j'},
+		{"output", required_argument, NULL, 'o'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	int option, code;
 	char *end;
@@ -93,7 +94,8 @@ static int parse(int argc, char **argv, struct options *options, bool *help, str
 		case 'c':
 			options->cores = (int) strtol(optarg, &end, 10);
 			if (*end || options->cores < 1 || options->cores > 1 << 16)
-				return error_set(error, ERROR_INPUT, NULL, "--cores %s; a number from 1 would be right", optarg);
+				return error_set(
+					error, ERROR_INPUT, NULL, "--cores %s; a number from 1 would be right", optarg);
 			break;
 		case 'j':
 			options->json = true;
@@ -105,7 +107,8 @@ static int parse(int argc, char **argv, struct options *options, bool *help, str
 			*help = true;
 			return 0;
 		default:
-			return error_set(error, ERROR_INPUT, NULL, "option %s is unknown or lacks its value; octant graph --help lists them",
+			return error_set(error, ERROR_INPUT, NULL,
+				"option %s is unknown or lacks its value; octant graph --help lists them",
 				argv[optind - 1]);
 		}
 	if (optind < argc)
@@ -113,7 +116,8 @@ static int parse(int argc, char **argv, struct options *options, bool *help, str
 	if (optind < argc)
 		options->graph = argv[optind++];
 	if (optind < argc)
-		return error_set(error, ERROR_INPUT, NULL, "%s is one argument too many; octant graph --help tells the usage", argv[optind]);
+		return error_set(error, ERROR_INPUT, NULL,
+			"%s is one argument too many; octant graph --help tells the usage", argv[optind]);
 	return 0;
 }
 
@@ -142,10 +146,11 @@ static int load(const struct options *options, struct graph **graph, struct erro
 	if (options->graph)
 		code = graph_read(options->graph, &task_kinds, options->override, options->overrides, graph, error);
 	else if (model)
-		code = graph_default(model, options->cores ? options->cores : count_cores(), &task_kinds, options->override,
-			options->overrides, graph, error);
+		code = graph_default(model, options->cores ? options->cores : count_cores(), &task_kinds,
+			options->override, options->overrides, graph, error);
 	else
-		code = error_set(error, ERROR_INPUT, NULL, "no graph is named; GRAPH, or --model DIR for the default graph, is needed");
+		code = error_set(error, ERROR_INPUT, NULL,
+			"no graph is named; GRAPH, or --model DIR for the default graph, is needed");
 	if (code)
 		goto done;
 	if ((code = graph_resolve(*graph, model, &task_kinds, error)))
@@ -198,7 +203,8 @@ static int with_graph(const struct options *options, struct error *error)
 	else
 		draw_graph(graph, file);
 	if ((file == stdout ? fflush(file) : fclose(file)) && !code)
-		code = error_set(error, ERROR_RUN, options->output, "the output cannot be written: %s", strerror(errno));
+		code = error_set(
+			error, ERROR_RUN, options->output, "the output cannot be written: %s", strerror(errno));
 	graph_destroy(graph);
 	return code;
 }
@@ -217,10 +223,11 @@ static int list(struct error *error)
 
 static int dispatch(const struct options *options, struct error *error)
 {
-	static const char *const verbs[] = { "check", "show", "draw", "list", "keys", "kinds", NULL };
+	static const char *const verbs[] = {"check", "show", "draw", "list", "keys", "kinds", NULL};
 	const char *verb = options->verb, *nearest;
 	if (!verb)
-		return error_set(error, ERROR_INPUT, NULL, "octant graph what? check, show, draw, list, keys or kinds; --help tells the usage");
+		return error_set(error, ERROR_INPUT, NULL,
+			"octant graph what? check, show, draw, list, keys or kinds; --help tells the usage");
 	if (!strcmp(verb, "list"))
 		return list(error);
 	if (!strcmp(verb, "keys")) {
@@ -234,8 +241,8 @@ static int dispatch(const struct options *options, struct error *error)
 	if (!strcmp(verb, "check") || !strcmp(verb, "show") || !strcmp(verb, "draw"))
 		return with_graph(options, error);
 	nearest = error_nearest(verb, verbs);
-	return error_set(error, ERROR_INPUT, NULL, "octant graph %s is unknown; %s%s", verb, nearest ? "did you mean " : "check, show, draw, list, keys or kinds",
-		nearest ? nearest : "");
+	return error_set(error, ERROR_INPUT, NULL, "octant graph %s is unknown; %s%s", verb,
+		nearest ? "did you mean " : "check, show, draw, list, keys or kinds", nearest ? nearest : "");
 }
 
 int cmd_graph(int argc, char **argv)

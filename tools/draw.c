@@ -8,16 +8,16 @@
 
 enum {
 	MARGIN = 24,
-	TITLE = 84,     /* height of title and subtitles */
-	LABEL = 176,    /* width of a lane's name */
-	BOX = 108,      /* a task's width */
-	TALL = 40,      /* and height */
-	GAP = 76,       /* between columns, where the form stands */
-	EXTRA = 26,     /* more where a bracket begins or ends */
-	LANE = 56,      /* height of a lane */
-	HEAD = 56,      /* of a band above its lanes: the stage's name and the brackets' */
-	FOOT = 34,      /* and below them: the bracket's way back */
-	TURN = 8,       /* between the lines of a send */
+	TITLE = 84,  /* height of title and subtitles */
+	LABEL = 176, /* width of a lane's name */
+	BOX = 108,   /* a task's width */
+	TALL = 40,   /* and height */
+	GAP = 76,    /* between columns, where the form stands */
+	EXTRA = 26,  /* more where a bracket begins or ends */
+	LANE = 56,   /* height of a lane */
+	HEAD = 56,   /* of a band above its lanes: the stage's name and the brackets' */
+	FOOT = 34,   /* and below them: the bracket's way back */
+	TURN = 8,    /* between the lines of a send */
 	COLUMNS = 2 * GRAPH_MAX_STEPS + 8,
 };
 
@@ -60,14 +60,14 @@ static int band_height(const struct drawing *d)
 static void add_column(struct band *band, const struct graph_step *step, int bracket)
 {
 	if (band->columns < COLUMNS)
-		band->column[band->columns++] = (struct column){ .step = step, .bracket = bracket };
+		band->column[band->columns++] = (struct column){.step = step, .bracket = bracket};
 }
 
 static void add_bracket(struct band *band, const struct graph *graph, const struct graph_chain *chain)
 {
 	const struct mesh *mesh = &graph->mesh;
 	struct bracket *bracket = &band->bracket[band->brackets];
-	*bracket = (struct bracket){ .chain = chain };
+	*bracket = (struct bracket){.chain = chain};
 	for (int l = mesh->first_layer[band->stage]; l < mesh->first_layer[band->stage + 1]; l++) {
 		if (graph_chain_of(graph, l) != chain)
 			continue;
@@ -78,7 +78,7 @@ static void add_bracket(struct band *band, const struct graph *graph, const stru
 	if (!bracket->layers)
 		return;
 	bracket->without_gather = graph->between_before_gather && band->stage + 1 < mesh->stages &&
-		bracket->last_layer == mesh->first_layer[band->stage + 1] - 1;
+				  bracket->last_layer == mesh->first_layer[band->stage + 1] - 1;
 	for (int i = 0; i < chain->count; i++)
 		add_column(band, &chain->step[i], band->brackets);
 	band->brackets++;
@@ -141,8 +141,8 @@ static const char *range_text(const char *what, struct range range, char *text, 
 }
 
 /* What one device does in a step; NULL: nothing worth saying. */
-static const char *detail_of(const struct graph *graph, const struct mesh_part *part, const struct graph_step *step, char *text,
-	size_t size)
+static const char *detail_of(
+	const struct graph *graph, const struct mesh_part *part, const struct graph_step *step, char *text, size_t size)
 {
 	const struct mesh *mesh = &graph->mesh;
 	const struct model *model = &graph->model;
@@ -200,10 +200,14 @@ static void draw_column(const struct drawing *d, const struct band *band, const 
 		char text[64];
 		const char *detail = detail_of(d->graph, mesh_at(mesh, band->stage, s), step, text, sizeof text);
 		if (step->kind->needs_over || step->how == HOW_ALL_TO_ALL) {
-			snprintf(text, sizeof text, "%s", step->how == HOW_ALL_TO_ALL ? "all_to_all" : step->over == OVER_TENSOR ? "over tensor" : "over experts");
+			snprintf(text, sizeof text, "%s",
+				step->how == HOW_ALL_TO_ALL ? "all_to_all"
+				: step->over == OVER_TENSOR ? "over tensor"
+							    : "over experts");
 			detail = span == 1 ? "one rank" : text;
 		}
-		svg_task(d->file, column->x, lane_middle(band, s) - TALL / 2, BOX, (span - 1) * LANE + TALL, step->kind->name, detail);
+		svg_task(d->file, column->x, lane_middle(band, s) - TALL / 2, BOX, (span - 1) * LANE + TALL,
+			step->kind->name, detail);
 	}
 }
 
@@ -227,8 +231,8 @@ static void draw_arrows(const struct drawing *d, const struct band *band)
 	}
 	if (band->stage + 1 == d->graph->mesh.stages)
 		for (int s = 0; s < per_stage; s += d->graph->mesh.tensor)
-			svg_arrow(d->file, band_right(band), band_right(band) + GAP, lane_middle(band, s) + (d->graph->mesh.tensor - 1) * LANE / 2,
-				FORM_TOKENS, true);
+			svg_arrow(d->file, band_right(band), band_right(band) + GAP,
+				lane_middle(band, s) + (d->graph->mesh.tensor - 1) * LANE / 2, FORM_TOKENS, true);
 }
 
 /* "0, 2-3, 5-7", cut off where it grows long. */
@@ -282,7 +286,7 @@ static void draw_brackets(const struct drawing *d, const struct band *band)
 		svg_text(d->file, left + 2, top - 6, "note", text);
 		if (bracket->layers > 1) { /* the way back to the next layer */
 			int y = bottom - 12;
-			const int back[4][2] = { { right - 8, y - 12 }, { right - 8, y }, { left + 8, y }, { left + 8, y - 12 } };
+			const int back[4][2] = {{right - 8, y - 12}, {right - 8, y}, {left + 8, y}, {left + 8, y - 12}};
 			svg_path(d->file, back, 4, FORM_TOKENS);
 		}
 	}
@@ -293,7 +297,7 @@ static void draw_lanes(const struct drawing *d, const struct band *band)
 	const struct mesh *mesh = &d->graph->mesh;
 	char text[160], layers[64];
 	svg_box(d->file, MARGIN, band->y, d->right + GAP, band_height(d), "band");
-	range_text("layer", (struct range){ mesh->first_layer[band->stage], mesh->first_layer[band->stage + 1] }, layers,
+	range_text("layer", (struct range){mesh->first_layer[band->stage], mesh->first_layer[band->stage + 1]}, layers,
 		sizeof layers);
 	snprintf(text, sizeof text, "stage %d: %s", band->stage, layers);
 	svg_text(d->file, MARGIN + 12, band->y + 24, "stage", text);
@@ -305,7 +309,8 @@ static void draw_lanes(const struct drawing *d, const struct band *band)
 		snprintf(text, sizeof text, "device %d", part->device);
 		svg_text(d->file, MARGIN + 12, y - 2, "lane", text);
 		if (mesh->groups > 1)
-			snprintf(text, sizeof text, "group %d, tensor %d, experts %d", part->group, part->tensor, part->experts);
+			snprintf(text, sizeof text, "group %d, tensor %d, experts %d", part->group, part->tensor,
+				part->experts);
 		else
 			snprintf(text, sizeof text, "tensor %d, experts %d", part->tensor, part->experts);
 		svg_text(d->file, MARGIN + 12, y + 13, "small", text);
@@ -320,12 +325,13 @@ static void draw_send(const struct drawing *d, const struct band *from, const st
 	for (int s = 0; s < n; s++) {
 		int x = right - 24 + (n - 1 - s) * TURN, y = under + 22 + (n - 1 - s) * TURN;
 		int left = to->column[0].x - 34 - s * TURN;
-		const int path[6][2] = { { band_right(from), lane_middle(from, s) }, { x, lane_middle(from, s) }, { x, y }, { left, y },
-			{ left, lane_middle(to, s) }, { to->column[0].x, lane_middle(to, s) } };
+		const int path[6][2] = {{band_right(from), lane_middle(from, s)}, {x, lane_middle(from, s)}, {x, y},
+			{left, y}, {left, lane_middle(to, s)}, {to->column[0].x, lane_middle(to, s)}};
 		svg_path(d->file, path, 6, form);
 	}
 	char text[160];
-	snprintf(text, sizeof text, "send: %s, each device to its counterpart", form == FORM_SHARDED ? "row shards" : "replicated rows");
+	snprintf(text, sizeof text, "send: %s, each device to its counterpart",
+		form == FORM_SHARDED ? "row shards" : "replicated rows");
 	svg_text(d->file, (d->chain_x + d->right) / 2, under + 16, "note middle", text);
 }
 
@@ -335,17 +341,19 @@ static void draw_title(const struct drawing *d)
 	const struct mesh *mesh = &graph->mesh;
 	char text[512];
 	svg_text(d->file, MARGIN, 34, "title", graph->name);
-	snprintf(text, sizeof text, "one micro-batch of %s through %d stage%s of %d device%s: tensor %d, experts %d, expert_tensor %d", graph->model.name,
-		mesh->stages, mesh->stages > 1 ? "s" : "", mesh->per_stage, mesh->per_stage > 1 ? "s" : "", mesh->tensor, mesh->experts,
-		mesh->expert_tensor);
+	snprintf(text, sizeof text,
+		"one micro-batch of %s through %d stage%s of %d device%s: tensor %d, experts %d, expert_tensor %d",
+		graph->model.name, mesh->stages, mesh->stages > 1 ? "s" : "", mesh->per_stage,
+		mesh->per_stage > 1 ? "s" : "", mesh->tensor, mesh->experts, mesh->expert_tensor);
 	svg_text(d->file, MARGIN, 58, "subtitle", text);
 }
 
 void draw_graph(const struct graph *graph, FILE *file)
 {
-	struct drawing d = { .graph = graph, .file = file };
+	struct drawing d = {.graph = graph, .file = file};
 	struct band band, next;
-	int entry = graph->before.count > graph->between_before_gather ? graph->before.count : graph->between_before_gather;
+	int entry =
+		graph->before.count > graph->between_before_gather ? graph->before.count : graph->between_before_gather;
 	int stages = graph->mesh.stages;
 	d.chain_x = MARGIN + LABEL + GAP + entry * (BOX + GAP) + EXTRA;
 	for (int stage = 0; stage < stages; stage++) {

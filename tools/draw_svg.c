@@ -9,11 +9,13 @@
 static const char style[] =
 	"text{font-family:'DejaVu Sans','Segoe UI',Helvetica,Arial,sans-serif;font-size:12px;fill:#1f2933}"
 	".title{font-size:20px;font-weight:bold}.subtitle{font-size:13px;fill:#52606d}"
-	".stage{font-size:14px;font-weight:bold}.lane{font-size:12px;font-weight:bold}.small{font-size:10.5px;fill:#52606d}"
+	".stage{font-size:14px;font-weight:bold}.lane{font-size:12px;font-weight:bold}.small{font-size:10.5px;fill:#"
+	"52606d}"
 	".middle{text-anchor:middle}.kind{font-size:12px;font-weight:bold;text-anchor:middle}"
 	".detail{font-size:10.5px;text-anchor:middle}.form{font-size:10px;text-anchor:middle;fill:#3e4c59}"
 	".repeat{font-size:12px;font-weight:bold;fill:#7b8794}.note{font-size:12px}"
-	".background{fill:#ffffff}.band{fill:#f5f7fa;stroke:#cbd2d9}.bracket{fill:#ffffff;stroke:#9aa5b1;stroke-dasharray:6 3}"
+	".background{fill:#ffffff}.band{fill:#f5f7fa;stroke:#cbd2d9}.bracket{fill:#ffffff;stroke:#9aa5b1;stroke-"
+	"dasharray:6 3}"
 	".rule{fill:#e4e7eb}"
 	".task{stroke:#323f4b;stroke-width:1}"
 	".ends{fill:#d9e2ec}.attention{fill:#a6c8ff}.route{fill:#ffe08a}.experts{fill:#a8e6b0}.join{fill:#ffc09f}"
@@ -47,12 +49,16 @@ static void escape(FILE *file, const char *text)
 
 void svg_begin(FILE *file, int width, int height, const char *title)
 {
-	fprintf(file, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n<title>", width,
-		height, width, height);
+	fprintf(file,
+		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n<title>",
+		width, height, width, height);
 	escape(file, title);
-	fprintf(file, "</title>\n<style>%s</style>\n<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"8\" "
-		      "markerHeight=\"8\" markerUnits=\"userSpaceOnUse\" orient=\"auto\"><path d=\"M0,0 L8,4 L0,8 z\" fill=\"#323f4b\"/>"
-		      "</marker></defs>\n",
+	fprintf(file,
+		"</title>\n<style>%s</style>\n<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" "
+		"markerWidth=\"8\" "
+		"markerHeight=\"8\" markerUnits=\"userSpaceOnUse\" orient=\"auto\"><path d=\"M0,0 L8,4 L0,8 z\" "
+		"fill=\"#323f4b\"/>"
+		"</marker></defs>\n",
 		style);
 	svg_box(file, 0, 0, width, height, "background");
 }
@@ -71,16 +77,26 @@ void svg_text(FILE *file, int x, int y, const char *class, const char *text)
 
 void svg_box(FILE *file, int x, int y, int width, int height, const char *class)
 {
-	fprintf(file, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"5\" class=\"%s\"/>\n", x, y, width, height, class);
+	fprintf(file, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"5\" class=\"%s\"/>\n", x, y, width,
+		height, class);
 }
 
 /* Kinds by what they do; a kind that is not listed is drawn as an end of the chain. */
 static const struct {
 	const char *kind, *class;
 } kinds[] = {
-	{ "attention", "attention" }, { "qkv", "attention" }, { "attend", "attention" }, { "route", "route" },
-	{ "experts", "experts" }, { "mlp", "experts" }, { "all_reduce", "join" }, { "reduce_scatter", "join" },
-	{ "all_gather", "join" }, { "dispatch", "exchange" }, { "combine", "exchange" }, { "send", "send" },
+	{"attention", "attention"},
+	{"qkv", "attention"},
+	{"attend", "attention"},
+	{"route", "route"},
+	{"experts", "experts"},
+	{"mlp", "experts"},
+	{"all_reduce", "join"},
+	{"reduce_scatter", "join"},
+	{"all_gather", "join"},
+	{"dispatch", "exchange"},
+	{"combine", "exchange"},
+	{"send", "send"},
 };
 
 static const char *class_of(const char *kind)
@@ -106,25 +122,25 @@ void svg_task(FILE *file, int x, int y, int width, int height, const char *kind,
 static const struct {
 	const char *class, *first, *second;
 } forms[FORM_COUNT] = {
-	[FORM_TOKENS] = { "plain", "token ids", NULL },
-	[FORM_REPLICATED] = { "replicated", "replicated", NULL },
-	[FORM_QKV] = { "partial", "q, k, v", "own squares" },
-	[FORM_QKV_SUMMED] = { "plain", "q, k, v", "all squares" },
-	[FORM_PARTIAL] = { "partial", "partial sums", NULL },
-	[FORM_PARTIAL_STAGE] = { "partial", "partial sums", "of the stage" },
-	[FORM_SHARDED] = { "sharded", "row shards", NULL },
-	[FORM_REPLICATED_ROUTED] = { "replicated", "replicated", "+ routing" },
-	[FORM_SHARDED_ROUTED] = { "sharded", "row shards", "+ routing" },
-	[FORM_GROUPED] = { "grouped", "grouped", "by expert" },
-	[FORM_GROUPED_LOCAL] = { "grouped", "grouped", "by expert" },
-	[FORM_GROUPED_DONE] = { "grouped", "expert", "outputs" },
-	[FORM_GROUPED_LOCAL_DONE] = { "grouped", "expert", "outputs" },
-	[FORM_LOGITS] = { "plain", "own logits", NULL },
+	[FORM_TOKENS] = {"plain", "token ids", NULL},
+	[FORM_REPLICATED] = {"replicated", "replicated", NULL},
+	[FORM_QKV] = {"partial", "q, k, v", "own squares"},
+	[FORM_QKV_SUMMED] = {"plain", "q, k, v", "all squares"},
+	[FORM_PARTIAL] = {"partial", "partial sums", NULL},
+	[FORM_PARTIAL_STAGE] = {"partial", "partial sums", "of the stage"},
+	[FORM_SHARDED] = {"sharded", "row shards", NULL},
+	[FORM_REPLICATED_ROUTED] = {"replicated", "replicated", "+ routing"},
+	[FORM_SHARDED_ROUTED] = {"sharded", "row shards", "+ routing"},
+	[FORM_GROUPED] = {"grouped", "grouped", "by expert"},
+	[FORM_GROUPED_LOCAL] = {"grouped", "grouped", "by expert"},
+	[FORM_GROUPED_DONE] = {"grouped", "expert", "outputs"},
+	[FORM_GROUPED_LOCAL_DONE] = {"grouped", "expert", "outputs"},
+	[FORM_LOGITS] = {"plain", "own logits", NULL},
 };
 
 void svg_arrow(FILE *file, int from, int to, int y, enum form form, bool named)
 {
-	const int line[2][2] = { { from, y }, { to, y } };
+	const int line[2][2] = {{from, y}, {to, y}};
 	svg_path(file, line, 2, form);
 	if (!named || !forms[form].first)
 		return;
@@ -135,7 +151,8 @@ void svg_arrow(FILE *file, int from, int to, int y, enum form form, bool named)
 
 void svg_path(FILE *file, const int (*point)[2], int count, enum form form)
 {
-	fprintf(file, "<path class=\"line %s\" marker-end=\"url(#tip)\" d=\"", forms[form].class ? forms[form].class : "plain");
+	fprintf(file, "<path class=\"line %s\" marker-end=\"url(#tip)\" d=\"",
+		forms[form].class ? forms[form].class : "plain");
 	for (int i = 0; i < count; i++)
 		fprintf(file, "%c%d,%d ", i ? 'L' : 'M', point[i][0], point[i][1]);
 	fputs("\"/>\n", file);
@@ -146,19 +163,23 @@ int svg_legend(FILE *file, int x, int y, int width)
 	static const struct {
 		const char *kind, *text;
 	} boxes[] = {
-		{ "embed", "embedding, head, sampling" }, { "attention", "attention" }, { "route", "router" },
-		{ "experts", "experts, MLP" }, { "all_reduce", "joins partial sums or rows" }, { "dispatch", "rows to experts and back" },
-		{ "send", "to the next stage" },
+		{"embed", "embedding, head, sampling"},
+		{"attention", "attention"},
+		{"route", "router"},
+		{"experts", "experts, MLP"},
+		{"all_reduce", "joins partial sums or rows"},
+		{"dispatch", "rows to experts and back"},
+		{"send", "to the next stage"},
 	};
 	static const struct {
 		enum form form;
 		const char *text;
 	} lines[] = {
-		{ FORM_REPLICATED, "replicated: all rows of the group on each of its devices" },
-		{ FORM_SHARDED, "row shards: each device its own rows" },
-		{ FORM_PARTIAL, "partial sums: addends, still to be joined" },
-		{ FORM_GROUPED, "rows grouped by expert" },
-		{ FORM_TOKENS, "token ids, logits, q k v" },
+		{FORM_REPLICATED, "replicated: all rows of the group on each of its devices"},
+		{FORM_SHARDED, "row shards: each device its own rows"},
+		{FORM_PARTIAL, "partial sums: addends, still to be joined"},
+		{FORM_GROUPED, "rows grouped by expert"},
+		{FORM_TOKENS, "token ids, logits, q k v"},
 	};
 	int at = x, top = y;
 	for (size_t i = 0; i < sizeof boxes / sizeof *boxes; i++) {

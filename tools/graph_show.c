@@ -18,23 +18,35 @@ void graph_show_mesh(const struct graph *graph, FILE *file)
 	char groups[48] = "";
 	if (mesh->groups > 1)
 		snprintf(groups, sizeof groups, ", %d attention groups", mesh->groups);
-	fprintf(file, "mesh: %d stage%s of %d device%s (tensor %d, experts %d, expert_tensor %d%s), %d parts on %d device%s\n",
-		mesh->stages, mesh->stages > 1 ? "s" : "", mesh->per_stage, mesh->per_stage > 1 ? "s" : "", mesh->tensor,
-		mesh->experts, mesh->expert_tensor, groups, parts_of(mesh), mesh->devices,
+	fprintf(file,
+		"mesh: %d stage%s of %d device%s (tensor %d, experts %d, expert_tensor %d%s), %d parts on %d "
+		"device%s\n",
+		mesh->stages, mesh->stages > 1 ? "s" : "", mesh->per_stage, mesh->per_stage > 1 ? "s" : "",
+		mesh->tensor, mesh->experts, mesh->expert_tensor, groups, parts_of(mesh), mesh->devices,
 		mesh->devices > 1 ? "s" : "");
 }
 
 static const char *billions(double parameters, char *text, size_t size)
 {
-	snprintf(text, size, parameters >= 999.5e6 ? "%.2f B" : parameters >= 999.5e3 ? "%.2f M" : "%.2f k",
-		parameters / (parameters >= 999.5e6 ? 1e9 : parameters >= 999.5e3 ? 1e6 : 1e3));
+	snprintf(text, size,
+		parameters >= 999.5e6   ? "%.2f B"
+		: parameters >= 999.5e3 ? "%.2f M"
+					: "%.2f k",
+		parameters / (parameters >= 999.5e6          ? 1e9
+				     : parameters >= 999.5e3 ? 1e6
+							     : 1e3));
 	return text;
 }
 
 static const char *bytes(double count, char *text, size_t size)
 {
-	snprintf(text, size, count >= 999.5e6 ? "%.3f GB" : count >= 999.5e3 ? "%.2f MB" : "%.2f kB",
-		count / (count >= 999.5e6 ? 1e9 : count >= 999.5e3 ? 1e6 : 1e3));
+	snprintf(text, size,
+		count >= 999.5e6   ? "%.3f GB"
+		: count >= 999.5e3 ? "%.2f MB"
+				   : "%.2f kB",
+		count / (count >= 999.5e6          ? 1e9
+				: count >= 999.5e3 ? 1e6
+						   : 1e3));
 	return text;
 }
 
@@ -46,25 +58,27 @@ static void show_model(const struct graph *graph, FILE *file)
 	double declared = graph->has_card ? graph->card.declared_parameters : 0;
 	int dense = model_dense_layers(model);
 	model_count_parameters(model, &count);
-	fprintf(file, "model: %s (%s, %s): %d layers, hidden %d, %d heads of %d, %d KV heads, vocabulary %d\n", model->name,
-		model_family_name(model->family), dtype_name(model->dtype), model->layers, model->hidden, model->heads,
-		model->head_dim, model->kv_heads, model->vocab);
+	fprintf(file, "model: %s (%s, %s): %d layers, hidden %d, %d heads of %d, %d KV heads, vocabulary %d\n",
+		model->name, model_family_name(model->family), dtype_name(model->dtype), model->layers, model->hidden,
+		model->heads, model->head_dim, model->kv_heads, model->vocab);
 	if (model->experts)
-		fprintf(file, "  %d experts of width %d, top %d, in %d of %d layers%s\n", model->experts, model->expert_hidden,
-			model->top_k, model->layers - dense, model->layers, model->shared_hidden ? ", and a shared expert" : "");
+		fprintf(file, "  %d experts of width %d, top %d, in %d of %d layers%s\n", model->experts,
+			model->expert_hidden, model->top_k, model->layers - dense, model->layers,
+			model->shared_hidden ? ", and a shared expert" : "");
 	if (dense)
 		fprintf(file, "  an MLP of width %d in %d of %d layers\n", model->mlp_hidden, dense, model->layers);
 	fprintf(file, "  parameters: %s computed, %s of them active for a token; weights %s in %s\n",
 		billions(count.total, a, sizeof a), billions(count.active, b, sizeof b),
 		bytes(count.total * (double) dtype_bytes(model->dtype), c, sizeof c), dtype_name(model->dtype));
 	fprintf(file, "    layers %s, embedding %s, head %s\n",
-		billions(count.total - count.embedding - count.head, a, sizeof a), billions(count.embedding, b, sizeof b),
+		billions(count.total - count.embedding - count.head, a, sizeof a),
+		billions(count.embedding, b, sizeof b),
 		model->tied_embeddings ? "tied to it" : billions(count.head, d, sizeof d));
 	if (declared > 0) {
 		model_count_parameters(&graph->card, &count);
 		double ratio = declared / count.total;
-		fprintf(file, "  the card declares %s parameters; its dimensions give %s%s\n", billions(declared, a, sizeof a),
-			billions(count.total, b, sizeof b),
+		fprintf(file, "  the card declares %s parameters; its dimensions give %s%s\n",
+			billions(declared, a, sizeof a), billions(count.total, b, sizeof b),
 			ratio > 1.05 || ratio < 0.95 ? ": the claim does not hold, the computed figures are used" : "");
 	}
 	char difference[256];
@@ -84,14 +98,15 @@ static void show_machine(const struct graph *graph, FILE *file)
 			const struct graph_device *d = &machine->device[i];
 			for (j = i + 1; j < machine->devices && !memcmp(d, &machine->device[j], sizeof *d); j++)
 				;
-			fprintf(file, "%s %d %s of %.4g TFLOP/s at %.0f %%, %.4g TB/s at %.0f %%, %.4g GB", i ? ";" : "", j - i, d->name,
-				d->flops / 1e12, d->flops_efficiency * 100, d->bandwidth / 1e12, d->bandwidth_efficiency * 100,
-				d->memory / 1e9);
+			fprintf(file, "%s %d %s of %.4g TFLOP/s at %.0f %%, %.4g TB/s at %.0f %%, %.4g GB",
+				i ? ";" : "", j - i, d->name, d->flops / 1e12, d->flops_efficiency * 100,
+				d->bandwidth / 1e12, d->bandwidth_efficiency * 100, d->memory / 1e9);
 		}
 		fprintf(file, "%s%s\n", *machine->interconnect ? "; " : "", machine->interconnect);
 	}
 	if (machine->devices > graph->mesh.devices)
-		fprintf(file, "  %d of its %d devices are not used\n", machine->devices - graph->mesh.devices, machine->devices);
+		fprintf(file, "  %d of its %d devices are not used\n", machine->devices - graph->mesh.devices,
+			machine->devices);
 }
 
 static const char *range_text(struct range range, char *text, size_t size)
@@ -110,25 +125,26 @@ static void show_allocation(const struct graph *graph, const struct account *acc
 	const struct mesh *mesh = &graph->mesh;
 	const struct model *model = &graph->model;
 	char layers[32], heads[32], kv_heads[32], experts[64], parameters[32], column[4][32];
-	fprintf(file, "\nallocation:\n  %-6s %-5s %-8s %-6s %-7s %-8s %-5s %-12s %10s %11s %11s %11s %11s  %s\n", "device", "stage",
-		"layers", "shard", "heads", "KV heads", "group", "experts", "parameters", "weights", "KV", "buffers", "total",
-		"of memory");
+	fprintf(file, "\nallocation:\n  %-6s %-5s %-8s %-6s %-7s %-8s %-5s %-12s %10s %11s %11s %11s %11s  %s\n",
+		"device", "stage", "layers", "shard", "heads", "KV heads", "group", "experts", "parameters", "weights",
+		"KV", "buffers", "total", "of memory");
 	for (int i = 0; i < mesh->devices; i++) {
 		const struct mesh_part *part = &mesh->part[i];
 		const struct account *account = &accounts[i];
-		struct range range = { mesh->first_layer[part->stage], mesh->first_layer[part->stage + 1] };
+		struct range range = {mesh->first_layer[part->stage], mesh->first_layer[part->stage + 1]};
 		range_text(range, layers, sizeof layers);
 		range_text(mesh_heads(mesh, model, part->tensor), heads, sizeof heads);
 		range_text(mesh_kv_heads(mesh, model, part->tensor), kv_heads, sizeof kv_heads);
-		range_text(model->experts ? mesh_expert_range(mesh, model, part->experts) : (struct range){ 0, 0 }, experts,
-			sizeof experts);
+		range_text(model->experts ? mesh_expert_range(mesh, model, part->experts) : (struct range){0, 0},
+			experts, sizeof experts);
 		if (mesh->expert_tensor > 1) {
 			size_t used = strlen(experts);
 			snprintf(experts + used, sizeof experts - used, " %d/%d", part->slice + 1, mesh->expert_tensor);
 		}
 		fprintf(file, "  %-6d %-5d %-8s %-6d %-7s %-8s %-5d %-12s %10s %11s %11s %11s %11s", part->device,
 			part->stage, layers, part->tensor, heads, kv_heads, part->group, experts,
-			billions(account->parameters, parameters, sizeof parameters), bytes(account->weights, column[0], sizeof column[0]),
+			billions(account->parameters, parameters, sizeof parameters),
+			bytes(account->weights, column[0], sizeof column[0]),
 			bytes(account->kv, column[1], sizeof column[1]),
 			bytes(account->activations + account->workspace, column[2], sizeof column[2]),
 			bytes(account->total, column[3], sizeof column[3]));
@@ -138,8 +154,9 @@ static void show_allocation(const struct graph *graph, const struct account *acc
 		else
 			fprintf(file, "  the host's\n");
 	}
-	fprintf(file, "  KV: %s, %.0f pages of %d tokens a pool, for %d sequences of %d tokens%s\n", dtype_name(graph->kv.dtype),
-		accounts_pages(graph), graph->kv.page_tokens, graph->limits.sequences, graph->limits.tokens_per_sequence,
+	fprintf(file, "  KV: %s, %.0f pages of %d tokens a pool, for %d sequences of %d tokens%s\n",
+		dtype_name(graph->kv.dtype), accounts_pages(graph), graph->kv.page_tokens, graph->limits.sequences,
+		graph->limits.tokens_per_sequence,
 		graph->limits.tokens_described > graph->limits.tokens_per_sequence ? " (the model's own limit)" : "");
 	fprintf(file, "  buffers: %d slots of %d rows, and workspace\n", graph->schedule.slots, accounts_rows(graph));
 }
@@ -155,17 +172,20 @@ static void show_division(const struct graph *graph, const struct account *accou
 	double memory = accounts_imbalance(accounts, mesh->devices, offsetof(struct account, total));
 	double load = accounts_imbalance(accounts, mesh->devices, offsetof(struct account, flops));
 	int expert_parts = mesh->experts * mesh->expert_tensor;
-	fprintf(file, "\nmodule division: %d parts = %d stage%s × (%d tensor shard%s + %d %s)\n", parts_of(mesh), mesh->stages,
-		mesh->stages > 1 ? "s" : "", mesh->tensor, mesh->tensor > 1 ? "s" : "", expert_parts,
-		!graph->model.experts ? expert_parts > 1 ? "cuts of the MLP" : "MLP"
-			: mesh->expert_tensor > 1 ? "cuts of expert groups" : expert_parts > 1 ? "expert groups" : "expert group");
+	fprintf(file, "\nmodule division: %d parts = %d stage%s × (%d tensor shard%s + %d %s)\n", parts_of(mesh),
+		mesh->stages, mesh->stages > 1 ? "s" : "", mesh->tensor, mesh->tensor > 1 ? "s" : "", expert_parts,
+		!graph->model.experts     ? expert_parts > 1 ? "cuts of the MLP" : "MLP"
+		: mesh->expert_tensor > 1 ? "cuts of expert groups"
+		: expert_parts > 1        ? "expert groups"
+					  : "expert group");
 	fprintf(file, "  %d device%s, each with a tensor shard and %s\n", mesh->devices, mesh->devices > 1 ? "s" : "",
 		graph->model.experts ? "an expert part" : "its columns of the MLP");
 	if (mesh->groups > 1)
-		fprintf(file, "  %d attention groups a stage: each holds every tensor shard, for its own sequences\n", mesh->groups);
+		fprintf(file, "  %d attention groups a stage: each holds every tensor shard, for its own sequences\n",
+			mesh->groups);
 	fprintf(file, "  memory: largest / mean = %.3f, %s\n", memory, verdict(memory));
-	fprintf(file, "  load: largest / mean = %.3f, %s (FLOPs of a decoded token at context %.0f, routing even)\n", load,
-		verdict(load), accounts[0].context);
+	fprintf(file, "  load: largest / mean = %.3f, %s (FLOPs of a decoded token at context %.0f, routing even)\n",
+		load, verdict(load), accounts[0].context);
 }
 
 static void show_chain(const struct graph_chain *chain, const char *name, const char *note, FILE *file)
@@ -176,13 +196,18 @@ static void show_chain(const struct graph_chain *chain, const char *name, const 
 		const struct graph_step *step = &chain->step[i];
 		char text[96];
 		snprintf(text, sizeof text, "%s%s%s%s", step->inserted ? "+ " : "", step->kind->name,
-			step->over == OVER_TENSOR ? " over tensor" : step->over == OVER_EXPERTS ? " over experts" : "",
-			step->how == HOW_LOCAL ? ", local" : step->how == HOW_ALL_TO_ALL ? ", all_to_all" : "");
+			step->over == OVER_TENSOR    ? " over tensor"
+			: step->over == OVER_EXPERTS ? " over experts"
+						     : "",
+			step->how == HOW_LOCAL        ? ", local"
+			: step->how == HOW_ALL_TO_ALL ? ", all_to_all"
+						      : "");
 		fprintf(file, "    %-36s %s -> %s\n", text, form_name(step->takes), form_name(step->leaves));
 		inserted |= step->inserted;
 	}
 	if (inserted)
-		fprintf(file, "    + inserted in place of attention: the model's q and k norms span all heads, whose squares must be "
+		fprintf(file, "    + inserted in place of attention: the model's q and k norms span all heads, whose "
+			      "squares must be "
 			      "summed over the tensor ranks\n");
 }
 
@@ -208,26 +233,28 @@ static void show_chains(const struct graph *graph, FILE *file)
 
 static void show_schedule(const struct graph *graph, FILE *file)
 {
-	static const char *const interleaves[] = { "chunked", "mixed", "prefill_first" };
+	static const char *const interleaves[] = {"chunked", "mixed", "prefill_first"};
 	const struct graph_schedule *schedule = &graph->schedule;
 	int prefill = schedule->prefill_micro_batches ? schedule->prefill_micro_batches : graph->mesh.stages;
 	int decode = schedule->decode_micro_batches ? schedule->decode_micro_batches : graph->mesh.stages;
-	fprintf(file, "\nschedule: policy %s, %d slots, %d iterations ahead, %d prefill chunk%s of %d tokens, %d decode group%s, %s\n",
-		schedule->policy, schedule->slots, schedule->ahead, prefill, prefill > 1 ? "s" : "", schedule->prefill_tokens, decode,
-		decode > 1 ? "s" : "", interleaves[schedule->interleave]);
+	fprintf(file,
+		"\nschedule: policy %s, %d slots, %d iterations ahead, %d prefill chunk%s of %d tokens, %d decode "
+		"group%s, %s\n",
+		schedule->policy, schedule->slots, schedule->ahead, prefill, prefill > 1 ? "s" : "",
+		schedule->prefill_tokens, decode, decode > 1 ? "s" : "", interleaves[schedule->interleave]);
 	fprintf(file, "compute: %s%s, residual and collectives %s\n", dtype_name(graph->compute),
 		graph->compute_given ? "" : " (chosen: the description gives none)", dtype_name(graph->residual));
 	for (int i = 0; i < graph->requirements; i++) {
 		bool least = !strcmp(graph->requirement[i].name, "tokens_per_ms_per_device");
-		fprintf(file, "%s%s %s %.6g", i ? ", " : "requires: ", graph->requirement[i].name, least ? ">=" : "<=",
-			graph->requirement[i].limit);
+		fprintf(file, "%s%s %s %.6g", i ? ", " : "requires: ", graph->requirement[i].name,
+			least ? ">=" : "<=", graph->requirement[i].limit);
 	}
 	if (graph->requirements)
 		fprintf(file, "\n");
 	if (graph->workload.given)
-		fprintf(file, "workload: %d sequences, prompts of %d to %d tokens, %d new tokens, seed %llu\n", graph->workload.sequences,
-			graph->workload.prompt_min, graph->workload.prompt_max, graph->workload.new_tokens,
-			(unsigned long long) graph->workload.seed);
+		fprintf(file, "workload: %d sequences, prompts of %d to %d tokens, %d new tokens, seed %llu\n",
+			graph->workload.sequences, graph->workload.prompt_min, graph->workload.prompt_max,
+			graph->workload.new_tokens, (unsigned long long) graph->workload.seed);
 }
 
 void graph_show_text(const struct graph *graph, const struct account *accounts, FILE *file)

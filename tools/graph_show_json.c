@@ -20,29 +20,30 @@ static json_t *device_json(const struct graph *graph, const struct mesh_part *pa
 {
 	const struct mesh *mesh = &graph->mesh;
 	const struct model *model = &graph->model;
-	struct range layers = { mesh->first_layer[part->stage], mesh->first_layer[part->stage + 1] };
-	return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "id",
-		part->device, "stage", part->stage, "tensor", part->tensor, "group", part->group, "experts", part->experts,
-		"expert_slice", part->slice, "layers", range_json(layers), "heads", range_json(mesh_heads(mesh, model, part->tensor)),
-		"kv_heads", range_json(mesh_kv_heads(mesh, model, part->tensor)), "expert_range",
+	struct range layers = {mesh->first_layer[part->stage], mesh->first_layer[part->stage + 1]};
+	return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}",
+		"id", part->device, "stage", part->stage, "tensor", part->tensor, "group", part->group, "experts",
+		part->experts, "expert_slice", part->slice, "layers", range_json(layers), "heads",
+		range_json(mesh_heads(mesh, model, part->tensor)), "kv_heads",
+		range_json(mesh_kv_heads(mesh, model, part->tensor)), "expert_range",
 		model->experts ? range_json(mesh_expert_range(mesh, model, part->experts)) : json_null(), "parameters",
-		whole(account->parameters), "weight_bytes", whole(account->weights), "kv_bytes",
-		whole(account->kv), "activation_bytes", whole(account->activations), "workspace_bytes",
-		whole(account->workspace), "total_bytes", whole(account->total), "memory_bytes",
-		whole(account->limit), "flops_per_token", account->flops);
+		whole(account->parameters), "weight_bytes", whole(account->weights), "kv_bytes", whole(account->kv),
+		"activation_bytes", whole(account->activations), "workspace_bytes", whole(account->workspace),
+		"total_bytes", whole(account->total), "memory_bytes", whole(account->limit), "flops_per_token",
+		account->flops);
 }
 
 static json_t *chain_json(const struct graph_chain *chain)
 {
-	static const char *const overs[] = { NULL, "tensor", "experts" };
-	static const char *const hows[] = { NULL, "local", "all_to_all" };
+	static const char *const overs[] = {NULL, "tensor", "experts"};
+	static const char *const hows[] = {NULL, "local", "all_to_all"};
 	json_t *steps = json_array();
 	for (int i = 0; i < chain->count; i++) {
 		const struct graph_step *step = &chain->step[i];
-		json_array_append_new(steps,
-			json_pack("{s:s, s:s?, s:s?, s:s, s:s, s:b}", "task", step->kind->name, "over", overs[step->over], "how",
-				hows[step->how], "takes", form_name(step->takes), "leaves", form_name(step->leaves), "inserted",
-				step->inserted));
+		json_array_append_new(
+			steps, json_pack("{s:s, s:s?, s:s?, s:s, s:s, s:b}", "task", step->kind->name, "over",
+				       overs[step->over], "how", hows[step->how], "takes", form_name(step->takes),
+				       "leaves", form_name(step->leaves), "inserted", step->inserted));
 	}
 	return steps;
 }
@@ -58,11 +59,12 @@ static json_t *model_json(const struct graph *graph)
 		json_array_append_new(differences, json_string(text));
 	if (graph->has_card && graph->card.declared_parameters > 0)
 		declared = json_real(graph->card.declared_parameters);
-	return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:I, s:o, s:o}", "name", model->name,
-		"family", model_family_name(model->family), "dtype", dtype_name(model->dtype), "layers", model->layers, "hidden",
-		model->hidden, "heads", model->heads, "kv_heads", model->kv_heads, "head_dim", model->head_dim, "experts",
-		model->experts, "top_k", model->top_k, "expert_hidden", model->expert_hidden, "vocab", model->vocab, "parameters",
-		whole(count.total), "active_parameters", whole(count.active), "declared_parameters", declared, "differs_from_card", differences);
+	return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:I, s:o, s:o}", "name",
+		model->name, "family", model_family_name(model->family), "dtype", dtype_name(model->dtype), "layers",
+		model->layers, "hidden", model->hidden, "heads", model->heads, "kv_heads", model->kv_heads, "head_dim",
+		model->head_dim, "experts", model->experts, "top_k", model->top_k, "expert_hidden",
+		model->expert_hidden, "vocab", model->vocab, "parameters", whole(count.total), "active_parameters",
+		whole(count.active), "declared_parameters", declared, "differs_from_card", differences);
 }
 
 static json_t *requirements_json(const struct graph *graph)
@@ -73,8 +75,8 @@ static json_t *requirements_json(const struct graph *graph)
 	if (graph->workload.given)
 		json_object_set_new(requirements, "workload",
 			json_pack("{s:i, s:[i, i], s:i, s:I}", "sequences", graph->workload.sequences, "prompt_tokens",
-				graph->workload.prompt_min, graph->workload.prompt_max, "new_tokens", graph->workload.new_tokens, "seed",
-				(json_int_t) graph->workload.seed));
+				graph->workload.prompt_min, graph->workload.prompt_max, "new_tokens",
+				graph->workload.new_tokens, "seed", (json_int_t) graph->workload.seed));
 	return requirements;
 }
 
@@ -86,15 +88,17 @@ int graph_show_json(const struct graph *graph, const struct account *accounts, F
 		json_array_append_new(devices, device_json(graph, &mesh->part[i], &accounts[i]));
 	json_t *root = json_pack("{s:s, s:s, s:o, s:s, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i}, s:o, s:{s:f, s:f}, "
 				 "s:{s:o, s:o, s:o, s:o, s:o}, s:b, s:s, s:s, s:s, s:o}",
-		"graph", graph->name, "path", graph->path, "model", model_json(graph), "machine", graph->machine.name, "mesh", "stages",
-		mesh->stages, "tensor", mesh->tensor, "experts", mesh->experts, "expert_tensor", mesh->expert_tensor, "per_stage",
-		mesh->per_stage, "groups", mesh->groups, "devices", mesh->devices, "devices", devices, "imbalance", "memory",
+		"graph", graph->name, "path", graph->path, "model", model_json(graph), "machine", graph->machine.name,
+		"mesh", "stages", mesh->stages, "tensor", mesh->tensor, "experts", mesh->experts, "expert_tensor",
+		mesh->expert_tensor, "per_stage", mesh->per_stage, "groups", mesh->groups, "devices", mesh->devices,
+		"devices", devices, "imbalance", "memory",
 		accounts_imbalance(accounts, mesh->devices, offsetof(struct account, total)), "load",
 		accounts_imbalance(accounts, mesh->devices, offsetof(struct account, flops)), "chains", "before",
-		chain_json(&graph->before), "layer", chain_json(&graph->layer), "dense_layer", chain_json(&graph->dense_layer),
-		"between_stages", chain_json(&graph->between_stages), "after", chain_json(&graph->after), "send_before_all_gather",
-		graph->between_before_gather, "compute", dtype_name(graph->compute), "kv_dtype", dtype_name(graph->kv.dtype),
-		"policy", graph->schedule.policy, "require", requirements_json(graph));
+		chain_json(&graph->before), "layer", chain_json(&graph->layer), "dense_layer",
+		chain_json(&graph->dense_layer), "between_stages", chain_json(&graph->between_stages), "after",
+		chain_json(&graph->after), "send_before_all_gather", graph->between_before_gather, "compute",
+		dtype_name(graph->compute), "kv_dtype", dtype_name(graph->kv.dtype), "policy", graph->schedule.policy,
+		"require", requirements_json(graph));
 	if (!root)
 		return error_memory(error, "writing JSON");
 	int failed = json_dumpf(root, file, JSON_INDENT(2));

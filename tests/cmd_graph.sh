@@ -1,0 +1,109 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# octant graph as a user calls it: what it prints, JSON that programs can read, pictures that are written whole, and
+# exit statuses.
+
+command -v python3 >/dev/null || { echo "1..0 # SKIP no python3"; exit 77; }
+work=$(mktemp -d "${TMPDIR:-/tmp}/cmd_graph.XXXXXX") || exit 1
+trap 'rm -rf "$work"' EXIT
+models="$OCTANT_SOURCE_DIR/tests/golden/models"
+number=0
+failed=0
+
+# tap NAME COMMAND...: one test, which passes if the command does
+tap()
+{
+	name=$1
+	shift
+	number=$((number + 1))
+	if "$@" >"$work/said" 2>&1; then
+		echo "ok $number - $name"
+	else
+		echo "not ok $number - $name"
+		sed 's/^/# /' "$work/said"
+		failed=1
+	fi
+}
+
+# refuses WORDS ARGUMENTS...: exit status 2, one line with the words on standard error, nothing on standard output
+refuses()
+{
+	words=$1
+	shift
+	status=0
+	"$OCTANT" graph "$@" >"$work/out" 2>"$work/err" || status=$?
+	cat "$work/err"
+	test "$status" = 2 && grep -qF -e "$words" "$work/err" && test ! -s "$work/out" && test "$(wc -l <"$work/err")" = 1
+}
+
+# says WORDS ARGUMENTS...
+says()
+{
+	words=$1
+	shift
+	"$OCTANT" graph "$@" >"$work/out" && cat "$work/out" && grep -qF -e "$words" "$work/out"
+}
+
+plan_json()
+{
+	"$OCTANT" graph show tp2_ep2_pp2 --json >"$work/json" && python3 - "$work/json" <<'PYTHON'
+import json, sys
+show = json.load(open(sys.argv[1]))
+table = [(d["id"], d["stage"], d["tensor"], d["layers"], d["expert_range"]) for d in show["devices"]]
+assert table == [(0, 0, 0, [0, 8], [0, 8]), (1, 0, 1, [0, 8], [8, 16]), (2, 1, 0, [8, 16], [0, 8]), (3, 1, 1, [8, 16], [8, 16])], table
+assert sum(d["kv_bytes"] for d in show["devices"]) == 40 << 30
+assert show["model"]["declared_parameters"] == 10e9 and show["model"]["parameters"] == 452346368
+assert [s["task"] for s in show["chains"]["layer"]] == \
+    ["attention", "reduce_scatter", "route", "dispatch", "experts", "combine", "all_gather"]
+assert show["require"]["ttft_s"] == 10 and show["require"]["workload"]["prompt_tokens"] == [128, 10112]
+PYTHON
+}
+
+all_are_right()
+{
+	for graph in $("$OCTANT" graph list); do
+		"$OCTANT" graph check "$graph" && "$OCTANT" graph show "$graph" --json -o "$work/json" &&
+			python3 -m json.tool "$work/json" /dev/null && "$OCTANT" graph draw "$graph" -o "$work/$graph.svg" &&
+			python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' "$work/$graph.svg" || return 1
+	done
+}
+
+wrong_file()
+{
+	printf 'mesh = {\n\ttensr = 2;\n};\n' >"$work/wrong.cfg"
+	refuses "$work/wrong.cfg:2: mesh.tensr is no key; did you mean mesh.tensor?" check "$work/wrong.cfg"
+}
+
+full_disk()
+{
+	test -w /dev/full || return 0
+	status=0
+	"$OCTANT" graph show one_device -o /dev/full || status=$?
+	test "$status" = 1
+}
+
+tap "every shipped graph is checked, shown and drawn" all_are_right
+tap "the plan's table, memory and claims as JSON" plan_json
+tap "check says ok and the mesh" says "8 parts on 4 devices" check tp2_ep2_pp2
+tap "show holds the claim against what is computed" says "the claim does not hold" show tp2_ep2_pp2
+tap "show lists what a checkpoint changes" says "layers: the card says 16, the checkpoint 4" show tp2_ep2_pp2 --model "$models/mixtral"
+tap "show tells what was inserted" says "inserted in place of attention" show tp2_ep2_pp2 --model "$models/olmoe"
+tap "show tells of devices that are not used" says "2 of its 4 devices are not used" show tensor_only
+tap "the default graph" says "tensor 4, experts 4" check --model "$models/mixtral16" --cores 4
+tap "an override" says "0-8" show tp2_ep2_pp2 --set 'mesh.layers=[9,7]'
+tap "help" says "usage: octant graph check" --help
+tap "a wrong file" wrong_file
+tap "a wrong override" refuses "--set mesh.tensr: mesh.tensr is no key; did you mean mesh.tensor?" check tp2_ep2_pp2 --set mesh.tensr=2
+tap "an override without a value" refuses "--set PATH=VALUE would be right" check tp2_ep2_pp2 --set mesh.tensor
+tap "an unknown graph" refuses "did you mean tp2_ep2_pp" check tp2_ep2_pp3
+tap "an unknown verb" refuses "did you mean show" shwo tp2_ep2_pp2
+tap "no verb" refuses "graph what?"
+tap "no graph" refuses "no graph is named" show
+tap "an unknown option" refuses "--wrong is unknown" show tp2_ep2_pp2 --wrong
+tap "one argument too many" refuses "one argument too many" show tp2_ep2_pp2 tp4
+tap "a folder that is no model" refuses "config.json" show tp2_ep2_pp2 --model "$work"
+tap "an output that cannot be written" refuses "cannot be written" draw tp2_ep2_pp2 -o "$work/no/such/folder.svg"
+tap "a full disk is an error" full_disk
+echo "1..$number"
+exit $failed
