@@ -41,22 +41,24 @@ void carve_align_page(struct carve *carve)
 	take_aligned(carve, 0, (size_t) sysconf(_SC_PAGESIZE));
 }
 
-/* Binding is a matter of speed: where it fails, the memory is used as it is. */
-static void bind_to_node(void *memory, size_t bytes, int node)
+/* Devices go round the NUMA nodes, so that their memories use all controllers. Binding is a matter of speed: where
+ * it fails, the memory is used as it is. */
+static void bind_to_node(void *memory, size_t bytes, int device)
 {
 	hwloc_topology_t topology;
 	if (hwloc_topology_init(&topology))
 		return;
-	if (!hwloc_topology_load(topology)) {
-		hwloc_obj_t place = hwloc_get_obj_by_type(topology, HWLOC_OBJ_NUMANODE, (unsigned) node);
-		if (place && hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_NUMANODE) > 1)
-			hwloc_set_area_membind(topology, memory, bytes, place->nodeset, HWLOC_MEMBIND_BIND,
+	int nodes = hwloc_topology_load(topology) ? 0 : hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_NUMANODE);
+	if (nodes > 1) {
+		hwloc_obj_t node = hwloc_get_obj_by_type(topology, HWLOC_OBJ_NUMANODE, (unsigned) (device % nodes));
+		if (node)
+			hwloc_set_area_membind(topology, memory, bytes, node->nodeset, HWLOC_MEMBIND_BIND,
 				HWLOC_MEMBIND_BYNODESET);
 	}
 	hwloc_topology_destroy(topology);
 }
 
-int arena_create(struct arena *arena, int device, size_t bytes, int node, struct error *error)
+int arena_create(struct arena *arena, int device, size_t bytes, struct error *error)
 {
 	size_t page = (size_t) sysconf(_SC_PAGESIZE), rounded;
 	if (__builtin_add_overflow(bytes ? bytes : 1, page - 1, &rounded))
@@ -69,8 +71,7 @@ int arena_create(struct arena *arena, int device, size_t bytes, int node, struct
 #ifdef MADV_HUGEPAGE
 	madvise(base, rounded, MADV_HUGEPAGE);
 #endif
-	if (node >= 0)
-		bind_to_node(base, rounded, node);
+	bind_to_node(base, rounded, device);
 	*arena = (struct arena){ device, base, rounded };
 	return 0;
 }

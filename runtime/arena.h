@@ -40,9 +40,9 @@ struct arena {
 	size_t bytes;
 };
 
-/* Reserves memory; bound to NUMA node `node` where that is ≥ 0 and the host has several. Huge pages are
- * asked for. Fails when the address space cannot be had. */
-int arena_create(struct arena *arena, int device, size_t bytes, int node, struct error *error);
+/* Reserves memory, bound to one NUMA node where the host has several. Huge pages are asked for. Fails when the
+ * address space cannot be had. */
+int arena_create(struct arena *arena, int device, size_t bytes, struct error *error);
 void arena_destroy(struct arena *arena);
 
 /* Makes the arena inaccessible, or accessible again: how a debugging run catches a task that touches the

@@ -165,7 +165,7 @@ static int place_all(struct deployment *d, struct error *error)
 			return too_large(d->graph, error);
 		if (account.workspace > d->workspace)
 			d->workspace = account.workspace;
-		int code = arena_create(&device->arena, device->part->device, account.total, -1, error);
+		int code = arena_create(&device->arena, device->part->device, account.total, error);
 		if (code)
 			return code;
 		d->arenas[i] = device->arena;

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#include "config.h"
 #include "runtime/checkpoint.h"
 #include "runtime/tokenizer.h"
 #include "tasks/deployment.h"
@@ -22,7 +24,6 @@
 #include "tools/run_report.h"
 #include "tools/run_results.h"
 #include "tools/run_routing.h"
-#include <unistd.h>
 
 struct run {
 	struct run_options options;
@@ -151,6 +152,9 @@ static int build(struct run *run, struct error *error)
 	if (!code)
 		code = deployment_create(run->graph, run->checkpoint, run->graph->compute, &run->memory.sizes, run->engine,
 			&run->deployment, error);
+	/* A debugging build catches a task that touches the memory of a device that is not its own. */
+	if (!code && OCTANT_DEBUG && engine_workers(run->engine) == 1)
+		code = engine_guard(run->engine, run->deployment->arenas, run->graph->mesh.devices, error);
 	return code;
 }
 
@@ -229,6 +233,7 @@ static int perform(struct run *run, struct error *error)
 	code = build(run, error);
 	if (code)
 		return code;
+	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is then an error of write(2), which the output reports */
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	int failed = run_sequences(run, error);

@@ -87,7 +87,7 @@ static void fill_devices(const struct run_report_source *source, struct metrics 
 		device->kv_bytes = (double) a->kv;
 		device->kv_used_bytes = pages > 0 ? (double) a->kv * (double) counters->pages_peak / pages : 0;
 		device->activation_bytes = (double) a->activations;
-		device->peak_bytes = device->weight_bytes + device->kv_used_bytes + device->activation_bytes;
+		device->peak_bytes = (double) a->total; /* pools are taken at the start */
 	}
 }
 
