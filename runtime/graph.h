@@ -131,6 +131,7 @@ struct graph {
 		int group, slice;                   /* `group`, `expert_slice`; −1: not given */
 		struct graph_place place;
 	} placement[MESH_MAX_DEVICES];
+	bool place_is_older; /* an override changed the degrees that the placement was written for */
 	struct graph_place mesh_place;
 	struct mesh mesh; /* set by graph_resolve */
 

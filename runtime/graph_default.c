@@ -81,43 +81,37 @@ int graph_default_chains(struct graph *graph, const struct graph_kinds *kinds, s
 	return fill(&graph->after, after, graph, kinds, error);
 }
 
-/* The largest degree up to `most` that divides both a and b. */
-static int largest_degree(int a, int b, int most)
+/* Devices of a stage of these degrees; 0 where they do not fold. */
+static int fold(const struct graph *graph, int tensor, int experts)
 {
-	for (int degree = most; degree > 1; degree--)
-		if (a % degree == 0 && b % degree == 0)
-			return degree;
-	return 1;
+	struct mesh mesh;
+	return mesh_make(&mesh, tensor, experts, 1, graph->expert_tensor, 1, NULL) ? 0 : mesh.per_stage;
 }
 
-static int least_multiple(int a, int b)
-{
-	int x = a, y = b;
-	while (y) {
-		int rest = x % y;
-		x = y;
-		y = rest;
-	}
-	return a / x * b;
-}
-
-/* Degrees that nobody gave: each stage gets its share of the cores, and neither axis more than that. */
+/* Degrees that nobody gave, tensor first: the largest that divide what they cut and fold onto a stage's share of
+ * the cores. Given ones stay as they are, and may ask for more devices than there are cores. */
 static void choose_degrees(struct graph *graph, const struct model *model, int cores)
 {
-	int most = cores / graph->stages;
+	int most = cores / graph->stages, given_tensor = graph->tensor, given_experts = graph->experts;
 	if (most > MESH_MAX_DEVICES / graph->stages)
 		most = MESH_MAX_DEVICES / graph->stages;
-	if (!graph->tensor_given)
-		graph->tensor = largest_degree(model->heads, model->kv_heads, most);
-	if (graph->experts_given || !model->experts)
-		return;
-	if (most < graph->tensor)
-		most = graph->tensor;
-	for (graph->experts = most; graph->experts > 1; graph->experts--)
-		if (model->experts % graph->experts == 0 && least_multiple(graph->tensor, graph->experts) <= most)
-			break;
-	if (graph->experts < 1)
-		graph->experts = 1;
+	int least = fold(graph, graph->tensor, graph->experts); /* what is not given is 1 here */
+	if (most < least)
+		most = least;
+	for (int tensor = most; tensor >= 1; tensor--) {
+		if (graph->tensor_given ? tensor != given_tensor : model->heads % tensor || model->kv_heads % tensor)
+			continue;
+		for (int experts = most; experts >= 1; experts--) {
+			bool fits = graph->experts_given || !model->experts ? experts == given_experts
+									    : model->experts % experts == 0;
+			int devices = fits ? fold(graph, tensor, experts) : 0;
+			if (!devices || devices > most)
+				continue;
+			graph->tensor = tensor;
+			graph->experts = experts;
+			return;
+		}
+	}
 }
 
 int graph_default(const struct model *model, int cores, const struct graph_kinds *kinds,

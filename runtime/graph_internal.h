@@ -60,6 +60,9 @@ int graph_read_machine(const struct graph_text *text, struct graph *graph, struc
 int graph_read_chains(const struct graph_text *text, const struct graph_kinds *kinds, struct graph *graph,
 	struct error *error);
 
+/* graph_place.c: passes an error about the placement on, with a hint where an override made it wrong. */
+int graph_place_failed(const struct graph *graph, int code, struct error *error);
+
 /* graph_place.c: the mesh with its placement, for a model of so many layers. */
 int graph_place_parts(struct graph *graph, const struct model *model, struct error *error);
 

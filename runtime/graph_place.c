@@ -165,6 +165,17 @@ static int set_layers(const struct graph *graph, const struct model *model, stru
 	return 0;
 }
 
+int graph_place_failed(const struct graph *graph, int code, struct error *error)
+{
+	if (code && error && graph->place_is_older) {
+		size_t used = strlen(error->text);
+		snprintf(error->text + used, sizeof error->text - used,
+			" (mesh.place was written for other degrees: --set 'mesh.place=()' gives the default "
+			"placement)");
+	}
+	return code;
+}
+
 int graph_place_parts(struct graph *graph, const struct model *model, struct error *error)
 {
 	struct mesh mesh;
@@ -184,14 +195,15 @@ int graph_place_parts(struct graph *graph, const struct model *model, struct err
 			"a larger machine "
 			"would be right",
 			mesh.devices, mesh.stages, mesh.per_stage, machine->name, machine->devices);
-	if (graph->placements && graph->placements != mesh.devices && graph->placements > mesh.devices)
-		return graph_error(error, &graph->placement[mesh.devices].place,
+	if (graph->placements > mesh.devices) {
+		code = graph_error(error, &graph->placement[mesh.devices].place,
 			"mesh.place has %d entries and the mesh %d devices (%d stages × %d); one entry a device would "
-			"be right, or "
-			"an empty list for the default placement",
+			"be right, or an empty list for the default placement",
 			graph->placements, mesh.devices, mesh.stages, mesh.per_stage);
+		return graph_place_failed(graph, code, error);
+	}
 	if (graph->placements && (code = place_as_written(graph, &mesh, error)))
-		return code;
+		return graph_place_failed(graph, code, error);
 	if (machine->host)
 		for (int i = 0; i < mesh.devices; i++)
 			if (mesh.part[i].device >= machine->devices)

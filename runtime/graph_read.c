@@ -71,6 +71,13 @@ static int read_mesh(const struct graph_text *text, struct graph *graph, struct 
 	graph->expert_tensor = config_lookup(&text->config, "mesh.expert_tensor")
 				       ? (int) graph_integer(text, NULL, "mesh.expert_tensor")
 				       : 0;
+	static const char *const degrees[] = {"mesh.stages", "mesh.tensor", "mesh.experts", "mesh.expert_tensor"};
+	const config_setting_t *written = config_lookup(&text->config, "mesh.place");
+	for (size_t i = 0; i < sizeof degrees / sizeof *degrees; i++) {
+		const config_setting_t *degree = config_lookup(&text->config, degrees[i]);
+		graph->place_is_older |= degree && config_setting_get_hook(degree) && written &&
+			!config_setting_get_hook(written) && config_setting_length(written) > 0;
+	}
 	graph->tensor_given = config_lookup(&text->config, "mesh.tensor") != NULL;
 	graph->experts_given = config_lookup(&text->config, "mesh.experts") != NULL;
 	if (counts) {
@@ -84,7 +91,7 @@ static int read_mesh(const struct graph_text *text, struct graph *graph, struct 
 			graph->layer_counts[i] = (int) config_setting_get_int64_elem(counts, i);
 		graph->layer_counts_count = count;
 	}
-	return read_placement(text, graph, error);
+	return graph_place_failed(graph, read_placement(text, graph, error), error);
 }
 
 static void read_schedule(const struct graph_text *text, struct graph *graph)

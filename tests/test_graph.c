@@ -396,6 +396,26 @@ static void the_default_graph_fits_the_cores(void **state)
 	assert_int_equal(graph->mesh.experts, 4);
 	assert_int_equal(graph->mesh.devices, 8);
 	graph_destroy(graph);
+	static const struct {
+		const char *path, *value;
+		int cores, tensor, experts, per_stage;
+	} given[] = {
+		{"mesh.experts", "8", 4, 8, 8, 8}, /* more devices than cores, because they are asked for */
+		{"mesh.experts", "2", 6, 4, 2, 4},
+		{"mesh.tensor", "8", 2, 8, 8, 8},
+		{"mesh.expert_tensor", "3", 6, 2, 2, 6},
+		{"mesh.expert_tensor", "2", 4, 4, 2, 4},
+	};
+	for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
+		struct graph_override override = {given[i].path, given[i].value};
+		assert_int_equal(
+			graph_default(&card->model, given[i].cores, &task_kinds, &override, 1, &graph, &error), 0);
+		assert_int_equal(graph_resolve(graph, &card->model, &task_kinds, &error), 0);
+		assert_int_equal(graph->mesh.tensor, given[i].tensor);
+		assert_int_equal(graph->mesh.experts, given[i].experts);
+		assert_int_equal(graph->mesh.per_stage, given[i].per_stage);
+		graph_destroy(graph);
+	}
 	assert_int_equal(
 		graph_default(&card->model, 2, &task_kinds, SET({"mesh.tensr", "2"}), &graph, &error), ERROR_INPUT);
 	for (size_t f = 0; f < sizeof families / sizeof *families; f++)

@@ -86,6 +86,8 @@ static void wrong_overrides_are_refused(void **state)
 		{".", "2", "is no key"},
 		{"mesh.", "2", "is no key"},
 		{"mesh..tensor", "2", "is no key"},
+		{"mesh.stages", "1", "mesh.place was written for other degrees: --set 'mesh.place=()' gives the default"},
+		{"mesh.stages", "4", "needs 8 devices (4 stages × 2) and the machine \"plan-4x64g\" has 4"},
 		{"mesh.tensor.x", "2", "mesh.tensor has no parts"},
 		{"mesh[0].tensor", "2", "mesh is a group"},
 		{"layer.task", "route", "layer is a list"},
