@@ -39,9 +39,6 @@ static int check_supported(const struct graph *graph, enum dtype compute, struct
 static int prepare(struct deployment *d, const struct graph *graph, enum dtype compute,
 	const struct deployment_sizes *sizes, struct error *error)
 {
-	int code = check_supported(graph, compute, error);
-	if (code)
-		return code;
 	*d = (struct deployment){
 		.graph = graph,
 		.model = &graph->model,
@@ -271,6 +268,35 @@ static int load_weights(struct deployment *d, const struct checkpoint *checkpoin
 	return code ? code : failed;
 }
 
+/* Parts and slots with their shapes, in a deployment that deployment_destroy takes in any state. */
+static int begin(struct deployment *d, const struct graph *graph, enum dtype compute,
+	const struct deployment_sizes *sizes, struct error *error)
+{
+	int code = prepare(d, graph, compute, sizes, error);
+	if (code)
+		return code;
+	d->arenas = calloc((size_t) d->mesh->devices, sizeof *d->arenas);
+	d->slot = calloc((size_t) sizes->slots, sizeof *d->slot);
+	d->token_table = calloc((size_t) sizes->seats, sizeof *d->token_table);
+	if (!d->arenas || !d->slot || !d->token_table)
+		return error_memory(error, "building the deployment");
+	for (int s = 0; s < sizes->slots; s++) {
+		d->slot[s].index = s;
+		d->slot[s].message = calloc((size_t) d->mesh->devices, sizeof *d->slot[s].message);
+		if (!d->slot[s].message)
+			return error_memory(error, "building the slots");
+	}
+	return 0;
+}
+
+static int lower_all(struct deployment *d, struct error *error)
+{
+	int code = 0;
+	for (int s = 0; !code && s < d->sizes.slots; s++)
+		code = lower_slot(d, &d->slot[s], error);
+	return code;
+}
+
 int deployment_create(const struct graph *graph, const struct checkpoint *checkpoint, enum dtype compute,
 	const struct deployment_sizes *sizes, struct engine *engine, struct deployment **out, struct error *error)
 {
@@ -278,26 +304,12 @@ int deployment_create(const struct graph *graph, const struct checkpoint *checkp
 	if (!d)
 		return error_memory(error, "building the deployment");
 	gemm_start();
-	int code = prepare(d, graph, compute, sizes, error);
-	if (code)
-		goto fail;
+	int code = check_supported(graph, compute, error);
+	if (!code)
+		code = begin(d, graph, compute, sizes, error);
 	d->engine = engine;
-	d->arenas = calloc((size_t) d->mesh->devices, sizeof *d->arenas);
-	d->slot = calloc((size_t) sizes->slots, sizeof *d->slot);
-	d->token_table = calloc((size_t) sizes->seats, sizeof *d->token_table);
-	if (!d->arenas || !d->slot || !d->token_table) {
-		code = error_memory(error, "building the deployment");
-		goto fail;
-	}
-	for (int s = 0; s < sizes->slots; s++) {
-		d->slot[s].index = s;
-		d->slot[s].message = calloc((size_t) d->mesh->devices, sizeof *d->slot[s].message);
-		if (!d->slot[s].message) {
-			code = error_memory(error, "building the slots");
-			goto fail;
-		}
-	}
-	code = rope_table_make(&d->rope, d->model, graph->limits.tokens_per_sequence, error);
+	if (!code)
+		code = rope_table_make(&d->rope, d->model, graph->limits.tokens_per_sequence, error);
 	if (!code)
 		code = place_all(d, error);
 	if (!code)
@@ -306,14 +318,34 @@ int deployment_create(const struct graph *graph, const struct checkpoint *checkp
 		code = engine_reserve(engine, d->workspace, error);
 	if (!code)
 		code = load_weights(d, checkpoint, error);
-	for (int s = 0; !code && s < sizes->slots; s++)
-		code = lower_slot(d, &d->slot[s], error);
+	if (!code)
+		code = lower_all(d, error);
 	if (code)
-		goto fail;
-	*out = d;
-	return 0;
-fail:
-	deployment_destroy(d);
+		deployment_destroy(d);
+	else
+		*out = d;
+	return code;
+}
+
+int deployment_sketch(const struct graph *graph, enum dtype compute, const struct deployment_sizes *sizes,
+	struct deployment **out, struct error *error)
+{
+	struct deployment *d = calloc(1, sizeof *d);
+	if (!d)
+		return error_memory(error, "sketching the deployment");
+	int code = begin(d, graph, compute, sizes, error);
+	for (int i = 0; !code && i < d->mesh->devices; i++) {
+		struct carve carve = { 0 };
+		place_device(d, &d->device[i], &carve, NULL);
+		if (carve.over)
+			code = too_large(graph, error);
+	}
+	if (!code)
+		code = lower_all(d, error);
+	if (code)
+		deployment_destroy(d);
+	else
+		*out = d;
 	return code;
 }
 

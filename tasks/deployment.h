@@ -146,6 +146,11 @@ int deployment_create(const struct graph *graph, const struct checkpoint *checkp
 	struct error *error);
 void deployment_destroy(struct deployment *deployment); /* accepts NULL and half-built ones */
 
+/* The same without memory, weights and engine: parts have shapes and slots have programs, whose calls know their
+ * FLOPs and bytes for any micro-batch but cannot run. For the plan and the simulation. */
+int deployment_sketch(const struct graph *graph, enum dtype compute, const struct deployment_sizes *sizes,
+	struct deployment **deployment, struct error *error);
+
 /* Submits all calls of the micro-batch in slot `micro_batch->number` % slots, which must be free. */
 int deployment_submit(struct deployment *deployment, struct micro_batch *micro_batch, struct error *error);
 /* Waits until the micro-batch has ended. Returns a failed behaviour's error. */
