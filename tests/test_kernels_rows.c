@@ -69,21 +69,34 @@ static void exp_here(void)
 /* A lane's bits do not depend on its place in a vector, nor on the length of the row. */
 static void swiglu_here(void)
 {
-	enum { N = 83 };
-	float *gate = test_floats(N, 8), *up = test_floats(N, 1), *y = test_buffer(N * sizeof *y), one;
-	gate[5] = 300;
-	gate[6] = -300;
-	gate[7] = 0;
-	vector->swiglu(gate, up, N, y);
-	for (int i = 0; i < N; i++) {
-		double exact = (double) gate[i] / (1 + exp(-(double) gate[i])) * (double) up[i];
-		assert_true(fabs((double) y[i] - exact) <= fabs(exact) * 5e-7 + 1e-30);
-		vector->swiglu(gate + i, up + i, 1, &one);
-		assert_same_bits(&one, y + i, sizeof one, "a lane alone");
+	for (int round = 0; round < 30; round++) {
+		int n = round ? test_between(1, 140) : 83;
+		float *gate = test_floats((size_t) n, 8), *up = test_floats((size_t) n, 1), *y = test_buffer((size_t) n * sizeof *y);
+		float *product = test_buffer(2 * (size_t) n * sizeof *product), pair[2], one;
+		uint16_t *half = test_buffer((size_t) n * sizeof *half);
+		gate[0] = (float) (round % 3) * 300 - 300;
+		for (int i = 0; i < n; i++) {
+			int run = i / 32 * 32, length = n - run < 32 ? n - run : 32;
+			product[2 * run + i - run] = gate[i];
+			product[2 * run + length + i - run] = up[i];
+		}
+		vector->swiglu(product, n, DTYPE_FP32, y);
+		vector->swiglu(product, n, DTYPE_BF16, half);
+		for (int i = 0; i < n; i++) {
+			double exact = (double) gate[i] / (1 + exp(-(double) gate[i])) * (double) up[i];
+			assert_true(fabs((double) y[i] - exact) <= fabs(exact) * 5e-7 + 1e-30);
+			assert_int_equal(half[i], bf16_from_float(y[i]));
+			pair[0] = gate[i];
+			pair[1] = up[i];
+			vector->swiglu(pair, 1, DTYPE_FP32, &one);
+			assert_same_bits(&one, y + i, sizeof one, "a lane alone");
+		}
+		free(gate);
+		free(up);
+		free(y);
+		free(product);
+		free(half);
 	}
-	free(gate);
-	free(up);
-	free(y);
 }
 
 static void norm_here(void)

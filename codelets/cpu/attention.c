@@ -120,8 +120,7 @@ static void start_tile(const struct attention_weights *w, const struct attention
 		float *q = space->q + (size_t) head * (size_t) group * ATTENTION_TILE * d;
 		for (size_t row = 0; row < (size_t) rows; row++, q += (size_t) group * d) {
 			const float *from = qkv + row * columns + (size_t) head * (size_t) group * d;
-			for (size_t i = 0; i < (size_t) group * d; i++)
-				q[i] = from[i] * factor;
+			vector->multiply(from, factor, group * w->head_dim, q);
 		}
 		memset(tile.o, 0, (size_t) tile.lanes * (size_t) tile.padded * sizeof *tile.o);
 		memset(tile.sum, 0, (size_t) tile.lanes * VECTOR_LANES * sizeof *tile.sum);
@@ -140,13 +139,11 @@ static void finish_tile(const struct attention_weights *w, const struct attentio
 		for (int head = 0; head < w->heads; head++) {
 			struct attend_tile tile = tile_of(w, space, rows, head / group);
 			int lane = row * group + head % group;
-			const float *sums = tile.sum + (size_t) lane * VECTOR_LANES, *o = tile.o + (size_t) lane * (size_t) tile.padded;
-			float sum = 0;
-			for (int i = 0; i < VECTOR_LANES; i++)
-				sum += sums[i];
-			float factor = 1 / sum;
-			for (int i = 0; i < d; i++)
-				out[head * d + i] = o[i] * factor;
+			float *sum = tile.sum + (size_t) lane * VECTOR_LANES;
+			for (int half = VECTOR_LANES / 2; half; half /= 2)
+				for (int i = 0; i < half; i++)
+					sum[i] += sum[i + half];
+			vector->multiply(tile.o + (size_t) lane * (size_t) tile.padded, 1 / sum[0], d, out + head * d);
 		}
 		row_store(w->compute, out, w->heads * d, context + (size_t) row * stride * dtype_bytes(w->compute), stride);
 	}

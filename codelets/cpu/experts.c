@@ -39,20 +39,15 @@ size_t swiglu_workspace(int width, enum dtype compute)
 static void activate(float *product, size_t ldp, int width, const float *bias, enum dtype compute, char *active,
 	size_t stride, int rows)
 {
-	float y[SWIGLU_HALF];
-	size_t size = dtype_bytes(compute);
-	for (int row = 0; row < rows; row++, product += ldp, active += stride * size) {
+	for (int row = 0; row < rows; row++, product += ldp, active += stride * dtype_bytes(compute)) {
 		if (bias)
 			vector->add(product, bias, 2 * width);
-		for (int i = 0; i < width; i += SWIGLU_HALF) {
-			int n = width - i < SWIGLU_HALF ? width - i : SWIGLU_HALF;
-			vector->swiglu(product + 2 * i, product + 2 * i + n, n, y);
-			vector->from_float(compute, y, n, active + (size_t) i * size);
-		}
+		vector->swiglu(product, width, compute, active);
 	}
 }
 
-/* Few rows take several blocks of columns at once: the product stays within the workspace. */
+/* Few rows take several blocks of columns at once, as many as leave the product within the workspace: a power of two,
+ * so that libxsmm has few kernels to make. */
 void swiglu_run(const struct expert_weights *weights, int hidden, int width, enum dtype compute, const void *in,
 	size_t ldx, int rows, float *out, void *workspace)
 {
@@ -61,13 +56,15 @@ void swiglu_run(const struct expert_weights *weights, int hidden, int width, enu
 	char *active = workspace_take(workspace, &used, SWIGLU_ROWS * stride * size);
 	float *product = workspace_take(workspace, &used, (size_t) SWIGLU_ROWS * 2 * SWIGLU_HALF * sizeof *product);
 	for (int base = 0; base < rows; base += SWIGLU_ROWS) {
-		int count = rows - base < SWIGLU_ROWS ? rows - base : SWIGLU_ROWS, step = SWIGLU_ROWS / count;
+		int count = rows - base < SWIGLU_ROWS ? rows - base : SWIGLU_ROWS, step = 1;
+		while (2 * step * count <= SWIGLU_ROWS && step < all)
+			step *= 2;
+		size_t ldp = (size_t) step * 2 * SWIGLU_HALF;
 		const char *x = (const char *) in + (size_t) base * ldx * size;
 		float *y = out + (size_t) base * (size_t) hidden;
 		for (int block = 0; block < all; block += step) {
 			int blocks = all - block < step ? all - block : step, i = block * SWIGLU_HALF;
 			int n = width - i < blocks * SWIGLU_HALF ? width - i : blocks * SWIGLU_HALF;
-			size_t ldp = (size_t) blocks * 2 * SWIGLU_HALF;
 			gemm_run_blocks(&weights->gate_up, block, blocks, x, ldx, count, product, ldp);
 			activate(product, ldp, n, weights->gate_up_bias ? weights->gate_up_bias + 2 * i : NULL, compute,
 				active + (size_t) i * size, stride, count);

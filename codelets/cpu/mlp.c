@@ -35,8 +35,7 @@ void mlp_cpu(const struct mlp_args *a)
 			vector->to_float(a->compute, h + (size_t) row * stride * size, a->hidden, row_of_h);
 			float logit = vector->dot(row_of_h, a->gate, a->hidden);
 			float open = (float) (1 / (1 + exp(-(double) logit)));
-			for (size_t i = 0; i < hidden; i++)
-				y[i] *= open;
+			vector->multiply(y, open, a->hidden, y);
 		}
 	}
 }

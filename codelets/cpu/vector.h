@@ -49,7 +49,9 @@ struct vector_ops {
 	void (*scale)(const float *x, float scale, const float *weight, int n, float *y);
 	void (*add)(float *x, const float *y, int n);                             /* x += y */
 	void (*add_scaled)(float *x, float scale, const float *y, int n);         /* x = fma(scale, y, x) */
-	void (*swiglu)(const float *gate, const float *up, int n, float *y);      /* silu(gate) · up */
+	void (*multiply)(const float *x, float by, int n, float *y);              /* y = x · by */
+	/* y[width] = silu(gate) · up, rounded; product[2·width] has 32 of gate, the same 32 of up, and so on */
+	void (*swiglu)(const float *product, int width, enum dtype dtype, void *y);
 	void (*rope)(float *head, const float *cosine, const float *sine, int half);
 	/* y[rows][width ≤ 64] = x · block of packed weights (gemm.h) */
 	void (*gemm)(enum dtype dtype, const void *block, int width, int k, const void *x, size_t ldx, int rows,

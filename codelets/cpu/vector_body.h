@@ -140,18 +140,40 @@ INLINE vec v_swiglu(vec gate, vec up)
 	return gate / (v_set(1.0f) + v_exp(-gate)) * up;
 }
 
-static TARGET void swiglu(const float *gate, const float *up, int n, float *y)
+INLINE void v_store_as(enum dtype dtype, void *p, int at, vec v)
+{
+	if (dtype == DTYPE_FP32)
+		v_store((float *) p + at, v);
+	else if (dtype == DTYPE_FP16)
+		v_store_fp16((uint16_t *) p + at, v);
+	else
+		v_store_bf16((uint16_t *) p + at, v);
+}
+
+static TARGET void swiglu(const float *product, int width, enum dtype dtype, void *y)
+{
+	enum { RUN = 32 };
+	for (int i = 0; i < width; i += RUN, product += 2 * RUN) {
+		int n = width - i < RUN ? width - i : RUN, j = 0;
+		for (; j + LANES <= n; j += LANES)
+			v_store_as(dtype, y, i + j, v_swiglu(v_load(product + j), v_load(product + n + j)));
+		if (j < n) { /* the rest as lanes too: one exp only */
+			float gate[LANES] = { 0 }, up[LANES] = { 0 }, out[LANES];
+			memcpy(gate, product + j, (size_t) (n - j) * sizeof *gate);
+			memcpy(up, product + n + j, (size_t) (n - j) * sizeof *up);
+			v_store(out, v_swiglu(v_load(gate), v_load(up)));
+			from_float(dtype, out, n - j, (char *) y + (size_t) (i + j) * dtype_bytes(dtype));
+		}
+	}
+}
+
+static TARGET void multiply(const float *x, float by, int n, float *y)
 {
 	int i = 0;
 	for (; i + LANES <= n; i += LANES)
-		v_store(y + i, v_swiglu(v_load(gate + i), v_load(up + i)));
-	if (i < n) { /* the rest as lanes too: one exp only */
-		float g[LANES] = { 0 }, u[LANES] = { 0 }, out[LANES];
-		memcpy(g, gate + i, (size_t) (n - i) * sizeof *g);
-		memcpy(u, up + i, (size_t) (n - i) * sizeof *u);
-		v_store(out, v_swiglu(v_load(g), v_load(u)));
-		memcpy(y + i, out, (size_t) (n - i) * sizeof *y);
-	}
+		v_store(y + i, v_load(x + i) * v_set(by));
+	for (; i < n; i++)
+		y[i] = x[i] * by;
 }
 
 /* The two halves of a head turn against each other: pairs (i, i + half). */
@@ -372,6 +394,7 @@ const struct vector_ops OPS = {
 	.scale = scale,
 	.add = add,
 	.add_scaled = add_scaled,
+	.multiply = multiply,
 	.swiglu = swiglu,
 	.rope = rope,
 	.gemm = gemm,
