@@ -21,3 +21,4 @@ octant_SOURCES += tools/run_report.c tools/run_report.h
 octant_SOURCES += tools/run_results.c tools/run_results.h
 octant_SOURCES += tools/run_routing.c tools/run_routing.h
 octant_SOURCES += tools/tokenize.c tools/tokenize.h
+bin_PROGRAMS += octant
