@@ -52,9 +52,9 @@ static void make_utf8(char *text)
 	json_decref(string);
 }
 
-static int make_folder(const char *directory, struct error *error)
+static int make_folder(struct output *output, struct error *error)
 {
-	char *path = strdup(directory);
+	char *path = strdup(output->directory);
 	int code = 0;
 
 	if (!path)
@@ -65,7 +65,10 @@ static int make_folder(const char *directory, struct error *error)
 		if (c && c != '/')
 			continue;
 		*at = 0;
-		if (mkdir(path, 0777) && errno != EEXIST) {
+		if (!mkdir(path, 0777)) {
+			if (!output->made)
+				output->made = (size_t) (at - path);
+		} else if (errno != EEXIST) {
 			code = error_set(error, ERROR_INPUT, path, "cannot be made: %s", strerror(errno));
 			break;
 		}
@@ -73,6 +76,17 @@ static int make_folder(const char *directory, struct error *error)
 	}
 	free(path);
 	return code;
+}
+
+/* The folders that make_folder made, deepest first; one that has got something in it stays. */
+static void unmake_folder(struct output *output)
+{
+	for (size_t length = strlen(output->directory); output->made && length >= output->made; length--) {
+		if (output->directory[length] && output->directory[length] != '/')
+			continue;
+		output->directory[length] = 0;
+		rmdir(output->directory);
+	}
 }
 
 static int lock_folder(struct output *output, struct error *error)
@@ -100,21 +114,6 @@ static int remove_results(const struct output *output, struct error *error)
 	return 0;
 }
 
-static int start_afresh(
-	struct output *output, enum output_mode mode, const struct output_identity *identity, struct error *error)
-{
-	char *text;
-	int code = mode == OUTPUT_FORCE ? remove_results(output, error) : 0;
-
-	if (!code)
-		code = output_run_text(identity, output->requests, &text, error);
-	if (code)
-		return code;
-	code = output_write_file(output->directory, OUTPUT_RUN, text, strlen(text), error);
-	free(text);
-	return code;
-}
-
 static int take_over(
 	struct output *output, enum output_mode mode, const struct output_identity *identity, struct error *error)
 {
@@ -122,6 +121,8 @@ static int take_over(
 	bool results = false;
 	int code;
 
+	if (faccessat(output->lock, ".", W_OK, 0))
+		return error_set(error, ERROR_INPUT, output->directory, "cannot be written: %s", strerror(errno));
 	if (!fstatat(output->lock, OUTPUT_LINES, &status, 0)) {
 		if (!S_ISREG(status.st_mode))
 			return error_set(error, ERROR_INPUT, output->path, "is not a regular file");
@@ -130,8 +131,10 @@ static int take_over(
 	if (results && mode == OUTPUT_FRESH)
 		return error_set(error, ERROR_INPUT, output->directory,
 			"holds the results of another run; --resume goes on with them, --force removes them");
-	if (!results || mode == OUTPUT_FORCE)
-		return start_afresh(output, mode, identity, error);
+	if (!results || mode == OUTPUT_FORCE) {
+		output->remove = mode == OUTPUT_FORCE;
+		return output_run_text(identity, output->requests, &output->run_text, error);
+	}
 	if (faccessat(output->lock, OUTPUT_RUN, F_OK, 0))
 		return error_set(error, ERROR_INPUT, output->directory,
 			"has results but no run.json that says of which run; --force removes them");
@@ -164,24 +167,34 @@ int output_open(const char *directory, enum output_mode mode, const struct outpu
 		code = error_set(error, ERROR_INPUT, NULL, "the output folder has no name");
 		goto fail;
 	}
-	code = make_folder(directory, error);
+	code = make_folder(output, error);
 	if (!code)
 		code = lock_folder(output, error);
 	if (!code)
 		code = take_over(output, mode, &own, error);
 	if (code)
 		goto fail;
-	output->file = openat(output->lock, OUTPUT_LINES, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-	if (output->file < 0 || ftruncate(output->file, output->end)) {
-		code = error_set(error, ERROR_RUN, output->path, "cannot be written: %s", strerror(errno));
-		goto fail;
-	}
-	output->synced_s = now_s();
 	*out = output;
 	return 0;
 fail:
 	output_close(output, NULL);
 	return code;
+}
+
+int output_begin(struct output *output, struct error *error)
+{
+	int code = output->remove ? remove_results(output, error) : 0;
+
+	if (!code && output->run_text)
+		code = output_write_file(output->directory, OUTPUT_RUN, output->run_text, strlen(output->run_text), error);
+	if (code)
+		return code;
+	output->made = 0;
+	output->file = openat(output->lock, OUTPUT_LINES, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+	if (output->file < 0 || ftruncate(output->file, output->end))
+		return error_set(error, ERROR_RUN, output->path, "cannot be written: %s", strerror(errno));
+	output->synced_s = now_s();
+	return 0;
 }
 
 bool output_has(const struct output *output, int sequence)
@@ -266,6 +279,9 @@ int output_close(struct output *output, struct error *error)
 	}
 	if (output->lock >= 0)
 		close(output->lock); /* which gives the lock back */
+	if (output->directory)
+		unmake_folder(output);
+	free(output->run_text);
 	free(output->directory);
 	free(output->path);
 	free(output->model);

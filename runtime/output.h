@@ -47,12 +47,17 @@ struct output_identity { /* what a resumed run must have in common with the one 
 	const char *settings;          /* the same as a short text, for the message: "bf16, kv fp16, 2x2x2" */
 };
 
-/* Makes the folder (and those above it) where it is missing, takes a lock on it (another live run in the same folder is refused) and
- * finds the sequences that are finished. Errors: ERROR_INPUT when the folder holds another run's results,
- * is locked, or holds lines that do not belong to `requests`; ERROR_RUN when it cannot be written; ERROR_MEMORY.
- * `requests` must outlive the output. */
+/* Makes the folder (and those above it) where it is missing, takes a lock on it (another live run in the same folder
+ * is refused) and finds the sequences that are finished. It writes and removes nothing in it: that is for output_begin,
+ * so that a run which fails before its first sequence leaves the folder as it was. Errors: ERROR_INPUT when the folder
+ * holds another run's results, is locked, cannot be written, or holds lines that do not belong to `requests`;
+ * ERROR_RUN when it cannot be read; ERROR_MEMORY. `requests` must outlive the output. */
 int output_open(const char *directory, enum output_mode mode, const struct output_identity *identity,
 	const struct requests *requests, struct output **output, struct error *error);
+
+/* Makes the folder this run's: removes what OUTPUT_FORCE removes, writes run.json, cuts a torn last line off. Once,
+ * before the first output_write. Errors: ERROR_RUN when the folder cannot be written. */
+int output_begin(struct output *output, struct error *error);
 
 bool output_has(const struct output *output, int sequence); /* finished already */
 int output_count(const struct output *output);              /* lines that are in the file */
@@ -75,7 +80,8 @@ struct output_result {
  * off again, and the earlier lines stand. A second result of a sequence is an ERROR_RUN. */
 int output_write(struct output *output, const struct output_result *result, struct error *error);
 
-/* Synchronises and closes; frees in any case. Accepts NULL. Errors: ERROR_RUN where the disk refuses. */
+/* Synchronises and closes; frees in any case. Folders that output_open made go again if there was no output_begin.
+ * Accepts NULL. Errors: ERROR_RUN where the disk refuses. */
 int output_close(struct output *output, struct error *error);
 
 /* Writes `bytes` bytes to DIRECTORY/NAME so that a reader sees the old file or the whole new one: a temporary

@@ -13,6 +13,9 @@
 struct output {
 	char *directory, *path; /* the folder; outputs.jsonl */
 	char *model;
+	char *run_text; /* of run.json, to be written by output_begin; NULL: the folder has it */
+	bool remove; /* output_begin removes the results that are there */
+	size_t made; /* where in `directory` the name of the first folder that was missing ends; 0: none was */
 	int lock; /* the folder, open and locked; −1: not yet */
 	int file; /* outputs.jsonl, −1: not yet */
 	int64_t end; /* bytes of whole lines */

@@ -55,21 +55,28 @@ static int compare(const json_t *root, const char *path, const struct output_ide
 			"has version %" JSON_INTEGER_FORMAT ", not %d: another version of the program wrote it",
 			version, RUN_VERSION);
 	put_hash(hash, sizeof hash, requests->fingerprint);
-	if (strcmp(hash, text_at(root, "input", "fingerprint")))
+	if (strcmp(hash, text_at(root, "input", "fingerprint"))) {
+		json_int_t count = json_integer_value(json_object_get(json_object_get(root, "input"), "sequences"));
+		if (count != requests->count)
+			return error_set(error, ERROR_INPUT, path,
+				"the folder's results are of another input, of %" JSON_INTEGER_FORMAT
+				" sequences where this one has %d; the same input would be right, or --force",
+				count, requests->count);
 		return error_set(error, ERROR_INPUT, path,
-			"the folder's results are of another input (of %" JSON_INTEGER_FORMAT
-			" sequences, here %d; ids, prompts, lengths and sampling must be the same)",
-			json_integer_value(json_object_get(json_object_get(root, "input"), "sequences")),
-			requests->count);
+			"the folder's results are of another input; ids, prompts, lengths and sampling must be the same, "
+			"or --force removes the results");
+	}
 	put_hash(hash, sizeof hash, identity->model_fingerprint);
 	if (strcmp(hash, text_at(root, "model", "fingerprint")))
 		return error_set(error, ERROR_INPUT, path,
-			"the folder's results are of another model (%.200s, here %.200s)",
+			"the folder's results are of another model (%.200s, here %.200s); "
+			"the same model would be right, or --force",
 			text_at(root, "model", "name"), identity->model);
 	put_hash(hash, sizeof hash, identity->settings_fingerprint);
 	if (strcmp(hash, text_at(root, "settings", "fingerprint")))
 		return error_set(error, ERROR_INPUT, path,
-			"the folder's results were computed with \"%.200s\", here \"%.200s\": their tokens may differ",
+			"the folder's results were computed with \"%.200s\", here \"%.200s\", and their tokens may differ; "
+			"the same settings would be right, or --force",
 			text_at(root, "settings", "text"), identity->settings);
 	return 0;
 }

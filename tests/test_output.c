@@ -89,7 +89,7 @@ static struct output *open_output(enum output_mode mode, const struct requests *
 	struct error error = {0};
 	struct output *output = NULL;
 
-	if (output_open(folder, mode, &identity, requests, &output, &error))
+	if (output_open(folder, mode, &identity, requests, &output, &error) || output_begin(output, &error))
 		fail_msg("%s: %s", error.where, error.text);
 	return output;
 }
@@ -363,6 +363,41 @@ static void test_other_runs(void **state)
 	request_destroy(others);
 }
 
+/* A run that fails before its first sequence. */
+static void test_no_begin(void **state)
+{
+	struct requests *requests = plain();
+	struct output *output = NULL;
+	struct error error = {0};
+	char deep[2600], kept[2600], *text;
+	size_t bytes;
+
+	(void) state;
+	new_folder();
+	snprintf(deep, sizeof deep, "%s/a/b//c/", folder);
+	assert_int_equal(output_open(deep, OUTPUT_FRESH, &identity, requests, &output, &error), 0);
+	assert_int_equal(access(deep, F_OK), 0);
+	assert_int_equal(output_close(output, &error), 0);
+	assert_int_equal(access(folder, F_OK), -1); /* made for this, and not needed */
+
+	output = open_output(OUTPUT_FRESH, requests);
+	assert_int_equal(write_row(output, 0, &error), 0);
+	assert_int_equal(output_close(output, &error), 0);
+	append("outputs.jsonl", "torn", 4);
+	for (int i = 0; i < 2; i++) {
+		enum output_mode mode = i ? OUTPUT_FORCE : OUTPUT_RESUME;
+		assert_int_equal(output_open(folder, mode, &identity, requests, &output, &error), 0);
+		assert_int_equal(output_count(output), i ? 0 : 1);
+		assert_int_equal(output_close(output, &error), 0);
+		text = read_file("outputs.jsonl", &bytes);
+		assert_true(bytes > 4 && !strcmp(text + bytes - 4, "torn"));
+		free(text);
+		snprintf(kept, sizeof kept, "%s/run.json", folder);
+		assert_int_equal(access(kept, F_OK), 0);
+	}
+	request_destroy(requests);
+}
+
 static void test_bad_folders(void **state)
 {
 	struct requests *requests = plain();
@@ -387,7 +422,8 @@ static void fill_up(const struct requests *requests)
 	int written = 0, code;
 
 	signal(SIGXFSZ, SIG_IGN);
-	if (output_open(folder, OUTPUT_FRESH, &identity, requests, &output, &error) || setrlimit(RLIMIT_FSIZE, &limit))
+	if (output_open(folder, OUTPUT_FRESH, &identity, requests, &output, &error) || output_begin(output, &error) ||
+		setrlimit(RLIMIT_FSIZE, &limit))
 		_exit(100);
 	while (!(code = write_row(output, written, &error)))
 		written++;
@@ -465,7 +501,8 @@ static void test_kill(void **state)
 		int status;
 
 		if (!child) {
-			if (output_open(folder, OUTPUT_RESUME, &identity, requests, &output, &error))
+			if (output_open(folder, OUTPUT_RESUME, &identity, requests, &output, &error) ||
+				output_begin(output, &error))
 				_exit(1);
 			for (int i = 0; i < ROWS; i++) {
 				if (!output_has(output, i) && write_row(output, i, &error))
@@ -529,6 +566,7 @@ int main(void)
 		cmocka_unit_test(test_resume),
 		cmocka_unit_test(test_foreign_lines),
 		cmocka_unit_test(test_other_runs),
+		cmocka_unit_test(test_no_begin),
 		cmocka_unit_test(test_bad_folders),
 		cmocka_unit_test(test_full_disk),
 		cmocka_unit_test(test_kill),

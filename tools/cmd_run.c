@@ -121,10 +121,19 @@ static int open_output(struct run *run, struct error *error)
 {
 	struct output_identity identity;
 	enum output_mode mode = run->options.resume ? OUTPUT_RESUME : run->options.force ? OUTPUT_FORCE : OUTPUT_FRESH;
-	char path[4096];
-	int code = run_identity(run->options.model, run->graph, &identity, run->settings, sizeof run->settings, error);
+	int code = 0;
+	if (run->options.record_routing)
+		code = run_routing_check(&run->graph->model, run->options.routing, error);
 	if (!code)
-		code = output_open(run->options.output, mode, &identity, run->requests, &run->output, error);
+		code = run_identity(run->options.model, run->graph, &identity, run->settings, sizeof run->settings, error);
+	return code ? code : output_open(run->options.output, mode, &identity, run->requests, &run->output, error);
+}
+
+/* From here on files of the output folder change: nothing that the user gave is wrong. */
+static int begin_output(struct run *run, struct error *error)
+{
+	char path[4096];
+	int code = output_begin(run->output, error);
 	if (code)
 		return code;
 	snprintf(path, sizeof path, "%s/routing.jsonl", run->options.output);
@@ -184,6 +193,12 @@ static bool is_interrupted(void *context)
 	return interrupted != 0;
 }
 
+/* A signal that came when all was done anyway has interrupted nothing. */
+static bool was_interrupted(const struct run *run)
+{
+	return interrupted && run->output && output_count(run->output) < run->requests->count;
+}
+
 static int run_sequences(struct run *run, struct error *error)
 {
 	struct run_hooks hooks = { .ended = on_ended, .check = check_results, .interrupted = is_interrupted,
@@ -231,12 +246,17 @@ static int perform(struct run *run, struct error *error)
 		return 0;
 	}
 	code = build(run, error);
+	if (!code)
+		code = begin_output(run, error);
 	if (code)
 		return code;
 	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is then an error of write(2), which the output reports */
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	int failed = run_sequences(run, error);
+	if (was_interrupted(run))
+		fprintf(stderr, "octant: interrupted; %d of %d sequences are finished, --resume goes on with the others\n",
+			output_count(run->output), run->requests->count);
 	/* What finished is worth reporting even when the run failed. */
 	struct error second = { 0 };
 	code = report(run, failed ? &second : error);
@@ -253,8 +273,8 @@ static int prepare(struct run *run, int argc, char **argv, struct error *error)
 		return code;
 	run->workers = run->options.workers ? run->options.workers : run->topology.workers;
 	code = read_checkpoint(run, error);
-	if (!code)
-		code = read_graph(run, error);
+	if (!code && (code = read_graph(run, error)))
+		run_options_locate(&run->options, error);
 	if (!code)
 		code = read_requests(run, error);
 	if (!code)
@@ -301,7 +321,7 @@ int cmd_run(int argc, char **argv)
 		status = 1;
 	if (!code && run->output && output_failed(run->output))
 		status = 1;
-	if (!code && interrupted)
+	if (!code && was_interrupted(run))
 		status = 128 + interrupted;
 	if (clean_up(run, &late)) {
 		error_print(&late);

@@ -124,7 +124,8 @@ static int refuse(const char *word, size_t length, struct error *error)
 		nearest ? "did you mean " : "octant run --help lists them", nearest ? nearest : "");
 }
 
-static int add_override(struct run_options *options, const char *path, const char *value, struct error *error)
+static int add_override(struct run_options *options, const char *path, const char *value, const char *origin,
+	struct error *error)
 {
 	if (options->overrides == RUN_MAX_OVERRIDES)
 		return error_set(error, ERROR_INPUT, NULL, "more than %d overrides of the graph", RUN_MAX_OVERRIDES);
@@ -135,6 +136,7 @@ static int add_override(struct run_options *options, const char *path, const cha
 	memcpy(copy, path, length);
 	memcpy(copy + length, value, size - length);
 	options->copy[options->overrides] = copy;
+	options->origin[options->overrides] = origin;
 	options->override[options->overrides++] = (struct graph_override){ copy, copy + length };
 	return 0;
 }
@@ -146,7 +148,7 @@ static int set_override(struct run_options *options, const char *argument, struc
 	if (!equals || equals == argument || equals - argument >= (long) sizeof path)
 		return error_set(error, ERROR_INPUT, NULL, "--set %s; --set PATH=VALUE would be right", argument);
 	snprintf(path, sizeof path, "%.*s", (int) (equals - argument), argument);
-	return add_override(options, path, equals + 1, error);
+	return add_override(options, path, equals + 1, NULL, error);
 }
 
 static int set_number(const struct option *o, const char *value, struct run_options *options, struct error *error)
@@ -187,7 +189,7 @@ static int apply(const struct option *o, const char *value, struct run_options *
 		options->routing = value;
 		return 0;
 	case OVERRIDE:
-		return add_override(options, o->key, value, error);
+		return add_override(options, o->key, value, o->name, error);
 	case SET:
 		return set_override(options, value, error);
 	case NUMBER:
@@ -266,6 +268,18 @@ int run_options_parse(int argc, char **argv, struct run_options *options, struct
 			return 0;
 	}
 	return check_complete(options, error);
+}
+
+void run_options_locate(const struct run_options *options, struct error *error)
+{
+	if (strncmp(error->where, "--set ", 6))
+		return;
+	for (int i = options->overrides - 1; i >= 0; i--)
+		if (!strcmp(error->where + 6, options->override[i].path)) {
+			if (options->origin[i])
+				snprintf(error->where, sizeof error->where, "%s", options->origin[i]);
+			return;
+		}
 }
 
 void run_options_free(struct run_options *options)

@@ -22,11 +22,14 @@ struct run_options {
 	struct request_options request; /* defaults of rows that do not say */
 	struct graph_override override[RUN_MAX_OVERRIDES];
 	char *copy[RUN_MAX_OVERRIDES]; /* of the arguments that overrides point into */
+	const char *origin[RUN_MAX_OVERRIDES]; /* the option that is another name of --set PATH; NULL: --set itself */
 	int overrides;
 };
 
 /* Accepts `--tp_size` for `--tp-size` and so on, as the deployment plan writes them. */
 int run_options_parse(int argc, char **argv, struct run_options *options, struct error *error);
+/* An error at "--set mesh.tensor" is put where the user wrote it: "--tp-size". */
+void run_options_locate(const struct run_options *options, struct error *error);
 void run_options_free(struct run_options *options);
 void run_options_usage(void);
 

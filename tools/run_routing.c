@@ -6,26 +6,52 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *const phases[] = { "prefill", "decode", "mixed" };
+
+int run_routing_check(const struct model *model, const char *path, struct error *error)
+{
+	if (!model->experts)
+		return error_set(error, ERROR_INPUT, "--record-routing", "the model has no experts; leave it out");
+	if (!path || !access(path, W_OK))
+		return 0;
+	const char *slash = strrchr(path, '/');
+	char folder[4096] = ".";
+	if (slash)
+		snprintf(folder, sizeof folder, "%.*s", slash > path ? (int) (slash - path) : 1, path);
+	if (errno == ENOENT && !access(folder, W_OK | X_OK))
+		return 0;
+	return error_set(error, ERROR_INPUT, path, "cannot be written: %s", strerror(errno));
+}
+
+/* Cuts off what follows the last newline: a line that a kill has torn. */
+static int cut_torn_line(FILE *file)
+{
+	long end = 0;
+	int c;
+	for (long at = 1; (c = fgetc(file)) != EOF; at++)
+		if (c == '\n')
+			end = at;
+	if (ferror(file) || ftruncate(fileno(file), end))
+		return -1;
+	return fseek(file, end, SEEK_SET);
+}
 
 int run_routing_open(struct run_routing *routing, const struct model *model, const char *path, bool append,
 	struct error *error)
 {
 	*routing = (struct run_routing){ .layers = model->layers, .experts = model->experts, .dense = model->dense };
-	if (!model->experts) {
-		if (path)
-			return error_set(error, ERROR_INPUT, "--record-routing", "the model has no experts");
+	if (!model->experts)
 		return 0;
-	}
 	routing->load = calloc((size_t) model->layers * (size_t) model->experts, sizeof *routing->load);
 	if (!routing->load)
 		return error_memory(error, "counting routing");
 	if (!path)
 		return 0;
 	snprintf(routing->path, sizeof routing->path, "%s", path);
-	routing->file = fopen(path, append ? "a" : "w");
-	if (!routing->file)
+	routing->file = append ? fopen(path, "r+") : NULL;
+	if (routing->file ? cut_torn_line(routing->file) : !(routing->file = fopen(path, "w")))
 		return error_set(error, ERROR_RUN, path, "cannot be written: %s", strerror(errno));
 	return 0;
 }

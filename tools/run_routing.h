@@ -22,7 +22,11 @@ struct run_routing {
 	char path[1024];
 };
 
-/* `path` NULL: only summed. `append` goes on with an earlier run's file. */
+/* Whether rows of this model can be recorded, in the file `path` (NULL: one in the output folder). Writes nothing.
+ * Errors: ERROR_INPUT. */
+int run_routing_check(const struct model *model, const char *path, struct error *error);
+
+/* `path` NULL: only summed. `append` goes on with an earlier run's file, of which a torn last line is cut off. */
 int run_routing_open(struct run_routing *routing, const struct model *model, const char *path, bool append,
 	struct error *error);
 int run_routing_add(struct run_routing *routing, const struct micro_batch *micro_batch, struct error *error);
