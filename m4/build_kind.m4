@@ -14,7 +14,8 @@ AS_IF([test "x$enable_sanitize" = xyes],
 	[octant_cflags="-O2 -g"])
 : "${CFLAGS=$octant_cflags}"
 AS_IF([test "x$enable_debug" = xyes],
-	[AC_DEFINE([OCTANT_DEBUG], [1], [Define to 1 for checks that cost time.])])
+	[octant_debug=1], [octant_debug=0])
+AC_DEFINE_UNQUOTED([OCTANT_DEBUG], [$octant_debug], [Whether checks that cost time are made.])
 ])
 
 dnl OCTANT_COMPILER_FLAGS: the language, the warnings and the sanitizers, kept apart from the user's CFLAGS.
