@@ -42,8 +42,10 @@ void norm_cpu(const float *x, int rows, int hidden, const float *weight, float e
  *
  * KV pool of one (layer, shard): pages of
  *     K [kv_heads][head_dim][page_tokens], then V [kv_heads][page_tokens][head_dim]     in the KV dtype
- * (K lies transposed, so that scores of neighbouring keys are neighbouring lanes); token t of a sequence lies in page segment.pages[t / page_tokens] at t % page_tokens. A row attends to
- * keys 0 … position as stored in the pages, its own included, in blocks at fixed absolute positions. */
+ * (K lies transposed, so that scores of neighbouring keys are neighbouring lanes); token t of a sequence lies in
+ * page segment.pages[t / page_tokens] at t % page_tokens. A row attends to keys 0 … position as stored in the
+ * pages, its own included, in blocks at fixed absolute positions. Positions come from the segments. Fastest where
+ * page_tokens and head_dim are multiples of 16. */
 struct rope_table { /* made once for all layers */
 	int positions, half; /* half = head_dim / 2 */
 	float *cosine, *sine; /* [positions][half] */

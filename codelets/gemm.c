@@ -24,7 +24,8 @@ static bool dot_bf16; /* the CPU has bf16 dot products; what libxsmm does withou
 static void start(void)
 {
 	libxsmm_init();
-	dot_bf16 = libxsmm_get_target_archid() >= LIBXSMM_X86_AVX512_CPX && libxsmm_get_target_archid() <= LIBXSMM_X86_ALLFEAT;
+	dot_bf16 = libxsmm_get_target_archid() >= LIBXSMM_X86_AVX512_CPX &&
+		   libxsmm_get_target_archid() <= LIBXSMM_X86_ALLFEAT;
 	vector_start();
 }
 
@@ -67,14 +68,16 @@ static void pack_block(char *block, int width, int k, enum dtype dtype, int firs
 	for (int i = 0; i < k; i += STEP) {
 		int n = k - i < STEP ? k - i : STEP;
 		for (int row = 0; row < rows; row++)
-			vector->to_float(from, data + ((size_t) row * stride + (size_t) i) * dtype_bytes(from), n, tile[row]);
+			vector->to_float(
+				from, data + ((size_t) row * stride + (size_t) i) * dtype_bytes(from), n, tile[row]);
 		for (int j = 0; j < n; j++) {
 			if (dtype == DTYPE_FP32) {
 				float *to = (float *) block + (size_t) (i + j) * (size_t) width + first;
 				for (int row = 0; row < rows; row++)
 					to[row] = tile[row][j];
 			} else {
-				uint16_t *to = (uint16_t *) block + (size_t) ((i + j) / 2) * 2 * (size_t) width + 2 * first + j % 2;
+				uint16_t *to = (uint16_t *) block + (size_t) ((i + j) / 2) * 2 * (size_t) width +
+					       2 * first + j % 2;
 				for (int row = 0; row < rows; row++)
 					to[2 * row] = bf16_from_float(tile[row][j]);
 			}
@@ -91,7 +94,8 @@ void gemm_pack(void *packed, int n, int k, enum dtype dtype, int first_row, int 
 		int width = n - block * BLOCK < BLOCK ? n - block * BLOCK : BLOCK;
 		int count = width - first < rows - done ? width - first : rows - done;
 		pack_block((char *) packed + (size_t) block * block_bytes, width, k, dtype, first, count,
-			data + (size_t) done * source->stride * dtype_bytes(source->dtype), source->dtype, source->stride);
+			data + (size_t) done * source->stride * dtype_bytes(source->dtype), source->dtype,
+			source->stride);
 		done += count;
 	}
 }
@@ -106,7 +110,7 @@ static union kernel find_kernel(enum dtype dtype, int width, int rows, int k, si
 {
 	const float alpha = 1, beta = 0;
 	const libxsmm_blasint lda = width, ldb = (libxsmm_blasint) ldx, ldc = (libxsmm_blasint) ldy;
-	union kernel kernel = { .any = NULL };
+	union kernel kernel = {.any = NULL};
 	/* For up to 16 columns libxsmm cuts k into several sums, and how depends on the number of rows. */
 	if (!library || ldx > INT32_MAX || ldy > INT32_MAX || width <= 16 || (dtype == DTYPE_BF16 && !dot_bf16))
 		return kernel;
@@ -131,8 +135,8 @@ static void run_tile(enum dtype dtype, union kernel kernel, const char *block, i
 		kernel.bf16((const libxsmm_bfloat16 *) block, (const libxsmm_bfloat16 *) x, y);
 }
 
-void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int blocks, const void *x, size_t ldx,
-	int rows, float *y, size_t ldy)
+void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int blocks, const void *x, size_t ldx, int rows,
+	float *y, size_t ldy)
 {
 	enum dtype dtype = weight->dtype;
 	int k = padded_k(weight->k, dtype);
@@ -142,7 +146,7 @@ void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int bloc
 		span = ROWS;
 	for (int base = 0; base < rows; base += span) {
 		int end = rows - base < span ? rows : base + span, rest = (end - base) % ROWS, width = 0;
-		union kernel whole = { .any = NULL }, last = whole;
+		union kernel whole = {.any = NULL}, last = whole;
 		for (int b = 0; b < blocks; b++) {
 			int column = (first_block + b) * BLOCK, row = base, before = width;
 			const char *block = (const char *) weight->packed + (size_t) (first_block + b) * block_bytes;
@@ -172,7 +176,8 @@ void gemm_reference(const struct gemm_weight *weight, const void *x, size_t ldx,
 	for (size_t row = 0; row < (size_t) rows; row++)
 		for (size_t j = 0; j < (size_t) weight->n; j++) {
 			size_t block = j / BLOCK, column = j % BLOCK, start = block * BLOCK * k;
-			size_t width = (size_t) weight->n - block * BLOCK < BLOCK ? (size_t) weight->n - block * BLOCK : BLOCK;
+			size_t width =
+				(size_t) weight->n - block * BLOCK < BLOCK ? (size_t) weight->n - block * BLOCK : BLOCK;
 			double sum = 0;
 			for (size_t i = 0; i < (size_t) weight->k; i++)
 				if (weight->dtype == DTYPE_FP32)
@@ -180,7 +185,9 @@ void gemm_reference(const struct gemm_weight *weight, const void *x, size_t ldx,
 					       (double) ((const float *) weight->packed)[start + i * width + column];
 				else
 					sum += (double) bf16_to_float(((const uint16_t *) x)[row * ldx + i]) *
-					       (double) bf16_to_float(((const uint16_t *) weight->packed)[start + i / 2 * 2 * width + 2 * column + i % 2]);
+					       (double) bf16_to_float(
+						       ((const uint16_t *) weight->packed)[start + i / 2 * 2 * width +
+											   2 * column + i % 2]);
 			y[row * ldy + j] = (float) sum;
 		}
 }

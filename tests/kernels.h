@@ -60,10 +60,10 @@ static inline struct gemm_weight test_weight(int n, int k, enum dtype dtype)
 {
 	float *w = test_floats((size_t) n * (size_t) k, 1 / sqrtf((float) k));
 	void *packed = test_buffer(gemm_packed_bytes(n, k, dtype));
-	struct gemm_source source = { w, DTYPE_FP32, (size_t) k };
+	struct gemm_source source = {w, DTYPE_FP32, (size_t) k};
 	gemm_pack(packed, n, k, dtype, 0, n, &source);
 	free(w);
-	return (struct gemm_weight){ packed, dtype, n, k };
+	return (struct gemm_weight){packed, dtype, n, k};
 }
 
 static inline void test_weight_free(struct gemm_weight *weight)
@@ -75,8 +75,8 @@ static inline void assert_near(const float *a, const float *b, size_t n, double 
 {
 	for (size_t i = 0; i < n; i++)
 		if (!(fabs((double) a[i] - (double) b[i]) <= tolerance))
-			fail_msg("%s (%s): element %zu is %.9g, should be %.9g within %g", what, vector->name, i, (double) a[i],
-				(double) b[i], tolerance);
+			fail_msg("%s (%s): element %zu is %.9g, should be %.9g within %g", what, vector->name, i,
+				(double) a[i], (double) b[i], tolerance);
 }
 
 static inline void assert_same_bits(const void *a, const void *b, size_t bytes, const char *what)

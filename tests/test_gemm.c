@@ -14,7 +14,7 @@ struct problem {
 
 static struct problem make(int n, int k, int rows, enum dtype dtype)
 {
-	struct problem p = { n, k, rows, dtype, test_weight(n, k, dtype), gemm_stride(k, dtype), NULL };
+	struct problem p = {n, k, rows, dtype, test_weight(n, k, dtype), gemm_stride(k, dtype), NULL};
 	float *row = test_floats((size_t) k, 1);
 	p.x = test_buffer((size_t) rows * p.stride * dtype_bytes(dtype));
 	for (int r = 0; r < rows; r++) {
@@ -75,8 +75,8 @@ static void invariance(int n, int k, enum dtype dtype)
 		int columns = n - block * 64 < 64 ? n - block * 64 : 64;
 		gemm_run_blocks(&p.weight, block, 1, p.x, p.stride, ROWS, y, 64);
 		for (size_t row = 0; row < ROWS; row++)
-			assert_same_bits(y + row * 64, one + row * width + (size_t) block * 64, (size_t) columns * sizeof *y,
-				"one block");
+			assert_same_bits(y + row * 64, one + row * width + (size_t) block * 64,
+				(size_t) columns * sizeof *y, "one block");
 		if (n < 64)
 			break;
 	}
@@ -88,7 +88,7 @@ static void invariance(int n, int k, enum dtype dtype)
 
 static void invariance_of_shapes(void)
 {
-	static const int shapes[][2] = { { 64, 64 }, { 257, 72 }, { 96, 7 }, { 81, 44 }, { 130, 1 }, { 192, 100 }, { 113, 333 } };
+	static const int shapes[][2] = {{64, 64}, {257, 72}, {96, 7}, {81, 44}, {130, 1}, {192, 100}, {113, 333}};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
 		invariance(shapes[i][0] < 64 ? 64 : shapes[i][0], shapes[i][1], DTYPE_FP32);
 		invariance(shapes[i][0] < 64 ? 64 : shapes[i][0], shapes[i][1], DTYPE_BF16);
@@ -139,7 +139,8 @@ static void own_loops(void)
 	gemm_use_library(false);
 	invariance_of_shapes();
 	for (int i = 0; i < 40; i++)
-		compare(test_between(1, 150), test_between(1, 200), test_between(0, 20), i % 2 ? DTYPE_BF16 : DTYPE_FP32);
+		compare(test_between(1, 150), test_between(1, 200), test_between(0, 20),
+			i % 2 ? DTYPE_BF16 : DTYPE_FP32);
 	gemm_use_library(true);
 }
 
@@ -154,7 +155,8 @@ static void same_as_plain_loops(void **state)
 	(void) state;
 	gemm_start();
 	for (int i = 0; i < 150; i++)
-		compare(test_between(1, 300), test_between(1, 400), test_between(0, 120), i % 2 ? DTYPE_BF16 : DTYPE_FP32);
+		compare(test_between(1, 300), test_between(1, 400), test_between(0, 120),
+			i % 2 ? DTYPE_BF16 : DTYPE_FP32);
 	compare(257, 72, 3, DTYPE_FP32);
 	compare(512, 1024, 50, DTYPE_BF16);
 	compare(72, 2051, 50, DTYPE_BF16);
@@ -166,15 +168,16 @@ static void packed_in_parts(void **state)
 	(void) state;
 	gemm_start();
 	for (int round = 0; round < 60; round++) {
-		enum dtype to = round % 2 ? DTYPE_BF16 : DTYPE_FP32, from = (enum dtype) (round % 3);
-		int n = test_between(1, 200), k = test_between(1, 90), cut = test_between(0, n), skip = test_between(0, 5);
+		enum dtype to = round % 2 ? DTYPE_BF16 : DTYPE_FP32, from = (enum dtype)(round % 3);
+		int n = test_between(1, 200), k = test_between(1, 90), cut = test_between(0, n),
+		    skip = test_between(0, 5);
 		size_t stride = (size_t) k + (size_t) test_between(0, 9), bytes = gemm_packed_bytes(n, k, to);
 		float *values = test_floats((size_t) n * stride + (size_t) skip, 1);
 		char *stored = test_buffer(((size_t) n * stride + (size_t) skip) * dtype_bytes(from));
 		vector->from_float(from, values, n * (int) stride + skip, stored);
 		const char *start = stored + (size_t) skip * dtype_bytes(from);
-		struct gemm_source whole = { start, from, stride };
-		struct gemm_source tail = { start + (size_t) cut * stride * dtype_bytes(from), from, stride };
+		struct gemm_source whole = {start, from, stride};
+		struct gemm_source tail = {start + (size_t) cut * stride * dtype_bytes(from), from, stride};
 		char *a = test_buffer(bytes), *b = test_buffer(bytes);
 		gemm_pack(a, n, k, to, 0, n, &whole);
 		gemm_pack(b, n, k, to, cut, n - cut, &tail);
@@ -188,7 +191,8 @@ static void packed_in_parts(void **state)
 		if (to == DTYPE_FP32)
 			assert_true(((float *) a)[block * 64 * k + i * width + column] == *plain);
 		else
-			assert_int_equal(((uint16_t *) a)[block * 64 * ((k + 1) / 2 * 2) + i / 2 * 2 * width + 2 * column + i % 2],
+			assert_int_equal(((uint16_t *) a)[block * 64 * ((k + 1) / 2 * 2) + i / 2 * 2 * width +
+							  2 * column + i % 2],
 				bf16_from_float(*plain));
 		free(plain);
 		free(a);

@@ -29,9 +29,11 @@ static void formats_here(void)
 			}
 			vector->from_float((enum dtype) dtype, wide, N - TAIL, back);
 			for (int i = 0; i < N - TAIL; i++) {
-				uint16_t exact = dtype == DTYPE_FP16 ? fp16_from_float(wide[i]) : bf16_from_float(wide[i]);
+				uint16_t exact =
+					dtype == DTYPE_FP16 ? fp16_from_float(wide[i]) : bf16_from_float(wide[i]);
 				if (isnan(wide[i]))
-					assert_true(isnan(dtype == DTYPE_FP16 ? fp16_to_float(back[i]) : bf16_to_float(back[i])));
+					assert_true(isnan(
+						dtype == DTYPE_FP16 ? fp16_to_float(back[i]) : bf16_to_float(back[i])));
 				else
 					assert_int_equal(back[i], exact);
 			}
@@ -44,7 +46,7 @@ static void formats_here(void)
 
 static double exp_of(float x)
 {
-	double sums[VECTOR_LANES] = { 0 };
+	double sums[VECTOR_LANES] = {0};
 	vector->sum_exp(&x, 1, 0, sums);
 	return sums[0];
 }
@@ -71,7 +73,8 @@ static void swiglu_here(void)
 {
 	for (int round = 0; round < 30; round++) {
 		int n = round ? test_between(1, 140) : 83;
-		float *gate = test_floats((size_t) n, 8), *up = test_floats((size_t) n, 1), *y = test_buffer((size_t) n * sizeof *y);
+		float *gate = test_floats((size_t) n, 8), *up = test_floats((size_t) n, 1),
+		      *y = test_buffer((size_t) n * sizeof *y);
 		float *product = test_buffer(2 * (size_t) n * sizeof *product), pair[2], one;
 		uint16_t *half = test_buffer((size_t) n * sizeof *half);
 		gate[0] = (float) (round % 3) * 300 - 300;
@@ -114,10 +117,14 @@ static void norm_here(void)
 			double squares = 0;
 			for (int i = 0; i < hidden; i++)
 				squares += (double) x[row * hidden + i] * (double) x[row * hidden + i];
-			vector->to_float(compute, h + (size_t) row * stride * dtype_bytes(compute), (int) stride, stored);
+			vector->to_float(
+				compute, h + (size_t) row * stride * dtype_bytes(compute), (int) stride, stored);
 			for (int i = 0; i < (int) stride; i++) {
-				double exact = i < hidden ? (double) x[row * hidden + i] / sqrt(squares / hidden + 1e-5) * (double) weight[i] : 0;
-				assert_true(fabs((double) stored[i] - exact) <= fabs(exact) * (compute == DTYPE_BF16 ? 0.00394 : 1e-6));
+				double exact = i < hidden ? (double) x[row * hidden + i] /
+								    sqrt(squares / hidden + 1e-5) * (double) weight[i]
+							  : 0;
+				assert_true(fabs((double) stored[i] - exact) <=
+					    fabs(exact) * (compute == DTYPE_BF16 ? 0.00394 : 1e-6));
 			}
 		}
 		free(x);
@@ -130,11 +137,13 @@ static void norm_here(void)
 static void rope_here(void)
 {
 	for (int half = 1; half < 70; half++) {
-		float *head = test_floats(2 * (size_t) half, 1), *c = test_floats((size_t) half, 1), *s = test_floats((size_t) half, 1);
+		float *head = test_floats(2 * (size_t) half, 1), *c = test_floats((size_t) half, 1),
+		      *s = test_floats((size_t) half, 1);
 		float *exact = test_buffer(2 * (size_t) half * sizeof *exact);
 		for (int i = 0; i < half; i++) {
 			exact[i] = (float) ((double) head[i] * (double) c[i] - (double) head[i + half] * (double) s[i]);
-			exact[i + half] = (float) ((double) head[i + half] * (double) c[i] + (double) head[i] * (double) s[i]);
+			exact[i + half] =
+				(float) ((double) head[i + half] * (double) c[i] + (double) head[i] * (double) s[i]);
 		}
 		vector->rope(head, c, s, half);
 		assert_near(head, exact, 2 * (size_t) half, 2e-6, "rope");
@@ -148,17 +157,20 @@ static void rope_here(void)
 static void embed_here(void)
 {
 	enum { VOCAB = 11, HIDDEN = 37, ROWS = 6 };
-	const int32_t token[ROWS] = { 3, -1, 10, VOCAB, 0, -1 }, seat[ROWS] = { 0, 2, 1, 0, 0, 1 }, table_of[3] = { 5, 99, 7 };
+	const int32_t token[ROWS] = {3, -1, 10, VOCAB, 0, -1}, seat[ROWS] = {0, 2, 1, 0, 0, 1},
+		      table_of[3] = {5, 99, 7};
 	float *values = test_floats(VOCAB * HIDDEN, 1), *x = test_buffer(ROWS * HIDDEN * sizeof *x), exact[HIDDEN];
 	char *table = test_buffer(VOCAB * HIDDEN * 4);
 	for (int dtype = DTYPE_FP32; dtype <= DTYPE_BF16; dtype++) {
 		vector->from_float((enum dtype) dtype, values, VOCAB * HIDDEN, table);
-		embed_cpu(&(struct embed_args){ ROWS, HIDDEN, VOCAB, token, seat, table_of, table, (enum dtype) dtype, x });
+		embed_cpu(
+			&(struct embed_args){ROWS, HIDDEN, VOCAB, token, seat, table_of, table, (enum dtype) dtype, x});
 		for (int row = 0; row < ROWS; row++) {
-			static const int expected[ROWS] = { 3, 7, 10, -1, 0, -1 }; /* −1: outside the table */
+			static const int expected[ROWS] = {3, 7, 10, -1, 0, -1}; /* −1: outside the table */
 			memset(exact, 0, sizeof exact);
 			if (expected[row] >= 0)
-				vector->to_float((enum dtype) dtype, table + (size_t) expected[row] * HIDDEN * dtype_bytes((enum dtype) dtype),
+				vector->to_float((enum dtype) dtype,
+					table + (size_t) expected[row] * HIDDEN * dtype_bytes((enum dtype) dtype),
 					HIDDEN, exact);
 			assert_same_bits(x + row * HIDDEN, exact, sizeof exact, "embedding");
 		}
@@ -171,7 +183,8 @@ static void embed_here(void)
 static void join_here(void)
 {
 	for (int round = 0; round < 20; round++) {
-		int rows = test_between(0, 40), hidden = test_between(1, 300), members = test_between(1, 4), parts = test_between(0, 5);
+		int rows = test_between(0, 40), hidden = test_between(1, 300), members = test_between(1, 4),
+		    parts = test_between(0, 5);
 		size_t n = (size_t) rows * (size_t) hidden;
 		float *x[4], *part[5], *exact;
 		for (int m = 0; m < 4; m++)
@@ -198,7 +211,8 @@ static void join_here(void)
 static void head_here(void)
 {
 	for (int round = 0; round < 6; round++) {
-		int hidden = round % 2 ? 72 : 64, n = round % 3 ? 257 : 129, samples = round ? test_between(0, 40) : 250, rows = samples + 9;
+		int hidden = round % 2 ? 72 : 64, n = round % 3 ? 257 : 129,
+		    samples = round ? test_between(0, 40) : 250, rows = samples + 9;
 		enum dtype compute = round % 2 ? DTYPE_BF16 : DTYPE_FP32;
 		size_t stride = gemm_stride(hidden, compute), size = (size_t) samples * (size_t) n;
 		struct gemm_weight w = test_weight(n, hidden, compute);
@@ -209,7 +223,8 @@ static void head_here(void)
 		struct sample *sample = test_buffer((size_t) samples * sizeof *sample);
 		for (int i = 0; i < samples; i++)
 			sample[i].row = 100 + test_between(0, rows - 1);
-		head_cpu(&(struct head_args){ samples, hidden, sample, 100, x, norm, 1e-5f, compute, w, logits, workspace });
+		head_cpu(&(struct head_args){
+			samples, hidden, sample, 100, x, norm, 1e-5f, compute, w, logits, workspace});
 		for (int i = 0; i < samples; i++) {
 			norm_cpu(x + (sample[i].row - 100) * hidden, 1, hidden, norm, 1e-5f, compute, h, stride);
 			gemm_run(&w, h, stride, 1, one, (size_t) n);
@@ -231,10 +246,15 @@ static void head_here(void)
 /* Angles as transformers has them, from FP32 inverse frequencies; llama3's three bands. */
 static void rope_tables(void **state)
 {
-	struct model model = { .head_dim = 64, .rope = { .type = ROPE_LLAMA3, .theta = 500000, .factor = 8,
-		.low_frequency_factor = 1, .high_frequency_factor = 4, .original_positions = 8192 } };
+	struct model model = {.head_dim = 64,
+		.rope = {.type = ROPE_LLAMA3,
+			.theta = 500000,
+			.factor = 8,
+			.low_frequency_factor = 1,
+			.high_frequency_factor = 4,
+			.original_positions = 8192}};
 	struct rope_table table;
-	struct error error = { 0 };
+	struct error error = {0};
 	(void) state;
 	assert_int_equal(rope_table_make(&table, &model, 0, &error), ERROR_INPUT);
 	for (int type = 0; type < 2; type++) {
@@ -242,7 +262,8 @@ static void rope_tables(void **state)
 		assert_int_equal(rope_table_make(&table, &model, 300, NULL), 0);
 		assert_int_equal(table.half, 32);
 		for (int i = 0; i < 32; i++) {
-			double f = pow(500000, -2.0 * i / 64), wavelength = 2 * M_PI / f, smooth = (8192 / wavelength - 1) / 3;
+			double f = pow(500000, -2.0 * i / 64), wavelength = 2 * M_PI / f,
+			       smooth = (8192 / wavelength - 1) / 3;
 			if (type && wavelength > 8192)
 				f /= 8;
 			else if (type && wavelength >= 2048)

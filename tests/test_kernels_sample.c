@@ -13,10 +13,10 @@ struct result {
 };
 
 /* Cuts logits[samples][vocab] at the given ids and samples. */
-static struct result run(const float *logits, int samples, int vocab, const struct sample *sample, int parts,
-	const int *first)
+static struct result run(
+	const float *logits, int samples, int vocab, const struct sample *sample, int parts, const int *first)
 {
-	struct result r = { .bad = -1 };
+	struct result r = {.bad = -1};
 	float *part[MAX_PARTS];
 	void *workspace = test_buffer(sample_workspace(vocab));
 	memset(workspace, 0xff, sample_workspace(vocab));
@@ -24,11 +24,19 @@ static struct result run(const float *logits, int samples, int vocab, const stru
 		size_t n = (size_t) (first[p + 1] - first[p]);
 		part[p] = test_buffer((size_t) samples * n * sizeof **part);
 		for (int i = 0; n && i < samples; i++)
-			memcpy(part[p] + (size_t) i * n, logits + (size_t) i * (size_t) vocab + first[p], n * sizeof **part);
+			memcpy(part[p] + (size_t) i * n, logits + (size_t) i * (size_t) vocab + first[p],
+				n * sizeof **part);
 	}
-	const struct sample_args args = { .samples = samples, .parts = parts, .vocab = vocab, .sample = sample,
-		.logits = (const float *const *) part, .first = first, .token_table = r.table, .token = r.token,
-		.logprob = r.logprob, .workspace = workspace };
+	const struct sample_args args = {.samples = samples,
+		.parts = parts,
+		.vocab = vocab,
+		.sample = sample,
+		.logits = (const float *const *) part,
+		.first = first,
+		.token_table = r.table,
+		.token = r.token,
+		.logprob = r.logprob,
+		.workspace = workspace};
 	r.bad = sample_cpu(&args);
 	for (int p = 0; p < parts; p++)
 		free(part[p]);
@@ -38,7 +46,7 @@ static struct result run(const float *logits, int samples, int vocab, const stru
 
 static struct result run_whole(const float *logits, int samples, int vocab, const struct sample *sample)
 {
-	return run(logits, samples, vocab, sample, 1, (int[]){ 0, vocab });
+	return run(logits, samples, vocab, sample, 1, (int[]){0, vocab});
 }
 
 static double reference_logprob(const float *logits, int vocab, int token)
@@ -94,11 +102,12 @@ static float *random_logits(int samples, int vocab)
 static void greedy_here(void)
 {
 	for (int round = 0; round < 60; round++) {
-		int vocab = round % 5 ? test_between(1, 400) : test_between(1000, 5000), samples = test_between(0, MAX_SAMPLES);
+		int vocab = round % 5 ? test_between(1, 400) : test_between(1000, 5000),
+		    samples = test_between(0, MAX_SAMPLES);
 		float *logits = random_logits(samples, vocab);
 		struct sample sample[MAX_SAMPLES];
 		for (int i = 0; i < samples; i++)
-			sample[i] = (struct sample){ .seat = samples - 1 - i, .sampling = { .top_p = 1 } };
+			sample[i] = (struct sample){.seat = samples - 1 - i, .sampling = {.top_p = 1}};
 		struct result r = run_whole(logits, samples, vocab, sample);
 		assert_int_equal(r.bad, 0);
 		for (int i = 0; i < samples; i++) {
@@ -133,10 +142,11 @@ static void parts_here(void)
 		float *logits = random_logits(MAX_SAMPLES, vocab);
 		struct sample sample[MAX_SAMPLES];
 		for (int i = 0; i < MAX_SAMPLES; i++)
-			sample[i] = (struct sample){ .seat = i, .position = test_between(1, 5000), .sampling = random_sampling() };
+			sample[i] = (struct sample){
+				.seat = i, .position = test_between(1, 5000), .sampling = random_sampling()};
 		struct result whole = run_whole(logits, MAX_SAMPLES, vocab, sample);
 		for (int cut = 0; cut < 4; cut++) {
-			int parts = 2 + cut % 3, first[MAX_PARTS + 1] = { 0 };
+			int parts = 2 + cut % 3, first[MAX_PARTS + 1] = {0};
 			for (int p = 1; p < parts; p++)
 				first[p] = test_between(first[p - 1], vocab); /* now and then an empty one */
 			first[parts] = vocab;
@@ -149,7 +159,8 @@ static void parts_here(void)
 			struct result r = run_whole(logits + i * vocab, 1, vocab, &one);
 			assert_int_equal(r.token[0], whole.token[i]);
 			assert_same_bits(r.logprob, whole.logprob + i, sizeof *r.logprob, "alone");
-			assert_true(fabs((double) r.logprob[0] - reference_logprob(logits + i * vocab, vocab, r.token[0])) < 4e-6);
+			assert_true(fabs((double) r.logprob[0] -
+					    reference_logprob(logits + i * vocab, vocab, r.token[0])) < 4e-6);
 		}
 		free(logits);
 	}
@@ -164,11 +175,11 @@ static void known_draw(void **state)
 	gemm_start();
 	for (int i = 0; i < 2; i++) {
 		double p = i ? u + 1e-6 : u - 1e-6, other = 1 - p; /* token 1 has p, or 0 has 1 − p and comes first */
-		float logits[2] = { (float) log(other), (float) log(p) };
-		struct sample sample = { .sampling = { .temperature = 1, .top_p = 1 } };
+		float logits[2] = {(float) log(other), (float) log(p)};
+		struct sample sample = {.sampling = {.temperature = 1, .top_p = 1}};
 		struct result r = run_whole(logits, 1, 2, &sample);
 		assert_int_equal(r.token[0], 0); /* the first in order has 0.6 */
-		float swapped[3] = { (float) log(p), (float) log(p * 0.99), (float) log(1 - 1.99 * p) };
+		float swapped[3] = {(float) log(p), (float) log(p * 0.99), (float) log(1 - 1.99 * p)};
 		r = run_whole(swapped, 1, 3, &sample);
 		assert_int_equal(r.token[0], i ? 0 : 1);
 	}
@@ -182,10 +193,10 @@ static void draws_follow_the_distribution(void **state)
 	gemm_start();
 	for (int round = 0; round < 12; round++) {
 		float *logits = test_floats(VOCAB, 1.5f);
-		struct sample sample = { .sampling = random_sampling() };
+		struct sample sample = {.sampling = random_sampling()};
 		int32_t order[VOCAB];
 		double p[VOCAB];
-		int seen[VOCAB] = { 0 };
+		int seen[VOCAB] = {0};
 		if (!(sample.sampling.temperature > 0))
 			sample.sampling.temperature = 1;
 		int count = reference_filter(logits, VOCAB, &sample.sampling, order, p);
@@ -204,15 +215,16 @@ static void draws_follow_the_distribution(void **state)
 static void bad_logits_are_told(void **state)
 {
 	enum { VOCAB = 1100 };
-	static const float bad[] = { NAN, INFINITY, -INFINITY, -NAN };
+	static const float bad[] = {NAN, INFINITY, -INFINITY, -NAN};
 	(void) state;
 	gemm_start();
 	for (int round = 0; round < 40; round++) {
 		float *logits = random_logits(3, VOCAB);
-		struct sample sample[3] = { { .seat = 0 }, { .seat = 1, .sampling = { .temperature = 1, .top_p = 1 } }, { .seat = 2 } };
+		struct sample sample[3] = {
+			{.seat = 0}, {.seat = 1, .sampling = {.temperature = 1, .top_p = 1}}, {.seat = 2}};
 		int which = test_between(0, 2);
 		logits[which * VOCAB + test_between(0, VOCAB - 1)] = bad[round % 4];
-		struct result r = run(logits, 3, VOCAB, sample, 2, (int[]){ 0, 600, VOCAB });
+		struct result r = run(logits, 3, VOCAB, sample, 2, (int[]){0, 600, VOCAB});
 		assert_int_equal(r.bad, which + 1);
 		assert_int_equal(r.token[which], 0);
 		assert_true(isnan(r.logprob[which]));
@@ -225,14 +237,17 @@ static void bad_logits_are_told(void **state)
 /* Extremes of every option leave a token to choose. */
 static void extremes(void **state)
 {
-	static const float temperatures[] = { 1e-38f, 1e-6f, 1e6f, 3e38f };
-	float logits[5] = { 1, 88, -3e38f, 3e38f, 3e38f };
+	static const float temperatures[] = {1e-38f, 1e-6f, 1e6f, 3e38f};
+	float logits[5] = {1, 88, -3e38f, 3e38f, 3e38f};
 	(void) state;
 	gemm_start();
 	for (int i = 0; i < 4; i++)
 		for (int k = 0; k < 3; k++) {
-			struct sample sample = { .position = i,
-				.sampling = { .temperature = temperatures[i], .top_k = k, .top_p = k == 1 ? 0 : 1, .min_p = k == 2 } };
+			struct sample sample = {.position = i,
+				.sampling = {.temperature = temperatures[i],
+					.top_k = k,
+					.top_p = k == 1 ? 0 : 1,
+					.min_p = k == 2}};
 			struct result r = run_whole(logits, 1, 5, &sample);
 			assert_int_equal(r.bad, 0);
 			assert_in_range(r.token[0], 0, 4);

@@ -26,8 +26,8 @@ size_t attention_lay_out(const struct attention_weights *w, void *start, struct 
 		.h = workspace_take(start, &used, ATTENTION_ROWS * gemm_stride(w->hidden, w->compute) * size),
 		.qkv = workspace_take(start, &used, ATTENTION_ROWS * columns * sizeof(float)),
 		.squares = workspace_take(start, &used, ATTENTION_ROWS * 2 * sizeof(float)),
-		.context = workspace_take(start, &used,
-			ATTENTION_ROWS * gemm_stride(w->heads * w->head_dim, w->compute) * size),
+		.context = workspace_take(
+			start, &used, ATTENTION_ROWS * gemm_stride(w->heads * w->head_dim, w->compute) * size),
 		.row = workspace_take(start, &used, widest * sizeof(float)),
 		.q = workspace_take(start, &used, all * d * sizeof(float)),
 		.o = workspace_take(start, &used, all * padded * sizeof(float)),
@@ -80,15 +80,16 @@ static void load_block(const struct attention_weights *w, const struct kv_view *
 		int count = kv->page_tokens - first < end - position ? kv->page_tokens - first : end - position;
 		vector->load_keys(tile, kv->dtype, kv_keys(kv, w, page, head), kv->page_tokens, first, count, at);
 		vector->load_values(tile, kv->dtype,
-			kv_values(kv, w, page, head) + (size_t) first * (size_t) w->head_dim * dtype_bytes(kv->dtype), count, at);
+			kv_values(kv, w, page, head) + (size_t) first * (size_t) w->head_dim * dtype_bytes(kv->dtype),
+			count, at);
 		position += count;
 		at += count;
 	}
 }
 
 /* The tile of one KV head: its part of the workspace. */
-static struct attend_tile tile_of(const struct attention_weights *w, const struct attention_space *space, int rows,
-	int head)
+static struct attend_tile tile_of(
+	const struct attention_weights *w, const struct attention_space *space, int rows, int head)
 {
 	int group = w->heads / w->kv_heads, padded = attention_padded(w);
 	size_t first = (size_t) head * (size_t) group * ATTENTION_TILE;
@@ -130,8 +131,8 @@ static void start_tile(const struct attention_weights *w, const struct attention
 }
 
 /* o divided by the sum of weights, as rows of the output projection's input. */
-static void finish_tile(const struct attention_weights *w, const struct attention_space *space, int rows, char *context,
-	size_t stride)
+static void finish_tile(
+	const struct attention_weights *w, const struct attention_space *space, int rows, char *context, size_t stride)
 {
 	int group = w->heads / w->kv_heads, d = w->head_dim;
 	float *out = space->row;
@@ -145,7 +146,8 @@ static void finish_tile(const struct attention_weights *w, const struct attentio
 					sum[i] += sum[i + half];
 			vector->multiply(tile.o + (size_t) lane * (size_t) tile.padded, 1 / sum[0], d, out + head * d);
 		}
-		row_store(w->compute, out, w->heads * d, context + (size_t) row * stride * dtype_bytes(w->compute), stride);
+		row_store(w->compute, out, w->heads * d, context + (size_t) row * stride * dtype_bytes(w->compute),
+			stride);
 	}
 }
 
@@ -230,7 +232,7 @@ static void run_tile(const struct attention_weights *w, const struct kv_view *kv
 	int last = position + rows - 1, blocks = last / ATTEND_KEYS + 1;
 	start_tile(w, space, qkv, rows, position);
 	if (rows == 1)
-		walk_pages(&(struct walk){ w, kv, segment, next, last, blocks * w->kv_heads }, space);
+		walk_pages(&(struct walk){w, kv, segment, next, last, blocks * w->kv_heads}, space);
 	else
 		for (int head = 0; head < w->kv_heads; head++) {
 			struct attend_tile tile = tile_of(w, space, rows, head);
@@ -252,7 +254,8 @@ static int attend_rows(const struct attention_args *a, const struct attention_sp
 	float *out = a->partial + (size_t) first * (size_t) w->hidden;
 	for (; s < a->segments; s++) {
 		const struct segment *segment = &a->segment[s];
-		int start = segment->row - a->row_base, stop = start + segment->rows, end = stop < first + rows ? stop : first + rows;
+		int start = segment->row - a->row_base, stop = start + segment->rows,
+		    end = stop < first + rows ? stop : first + rows;
 		int row = start > first ? start : first;
 		for (int i = row; i < end; i++) {
 			float *own = qkv + (size_t) (i - first) * columns;
@@ -260,9 +263,12 @@ static int attend_rows(const struct attention_args *a, const struct attention_sp
 			attention_append(w, &a->kv, own, segment, segment->position + i - start, space->row);
 		}
 		for (; row < end; row += ATTENTION_TILE)
-			run_tile(w, &a->kv, segment, s + 1 < a->segments && segment[1].rows == 1 ? segment + 1 : NULL, space, qkv + (size_t) (row - first) * columns,
-				end - row < ATTENTION_TILE ? end - row : ATTENTION_TILE, segment->position + row - start,
-				(char *) space->context + (size_t) (row - first) * stride * dtype_bytes(w->compute), stride);
+			run_tile(w, &a->kv, segment, s + 1 < a->segments && segment[1].rows == 1 ? segment + 1 : NULL,
+				space, qkv + (size_t) (row - first) * columns,
+				end - row < ATTENTION_TILE ? end - row : ATTENTION_TILE,
+				segment->position + row - start,
+				(char *) space->context + (size_t) (row - first) * stride * dtype_bytes(w->compute),
+				stride);
 		if (stop > first + rows)
 			break;
 	}
@@ -280,7 +286,8 @@ void attend_cpu(const struct attention_args *a)
 	for (int row = 0, s = 0; row < a->rows; row += ATTENTION_ROWS) {
 		int rows = a->rows - row < ATTENTION_ROWS ? a->rows - row : ATTENTION_ROWS;
 		memcpy(space.qkv, a->qkv + (size_t) row * columns, (size_t) rows * columns * sizeof *space.qkv);
-		s = attend_rows(a, &space, row, rows, space.qkv, a->squares ? a->squares + 2 * (size_t) row : space.squares, s);
+		s = attend_rows(
+			a, &space, row, rows, space.qkv, a->squares ? a->squares + 2 * (size_t) row : space.squares, s);
 	}
 }
 
@@ -290,8 +297,8 @@ void attention_cpu(const struct attention_args *a)
 	attention_lay_out(a->weights, a->workspace, &space);
 	for (int row = 0, s = 0; row < a->rows; row += ATTENTION_ROWS) {
 		int rows = a->rows - row < ATTENTION_ROWS ? a->rows - row : ATTENTION_ROWS;
-		attention_project(a->weights, &space, a->x + (size_t) row * (size_t) a->weights->hidden, rows, space.qkv,
-			space.squares);
+		attention_project(a->weights, &space, a->x + (size_t) row * (size_t) a->weights->hidden, rows,
+			space.qkv, space.squares);
 		s = attend_rows(a, &space, row, rows, space.qkv, space.squares, s);
 	}
 }

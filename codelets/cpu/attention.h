@@ -13,17 +13,17 @@ enum {
 };
 
 struct attention_space {
-	void *h;       /* [ATTENTION_ROWS][gemm_stride(hidden)] normalised rows, compute type */
-	float *qkv;    /* [ATTENTION_ROWS][(heads + 2·kv_heads)·head_dim] */
+	void *h;        /* [ATTENTION_ROWS][gemm_stride(hidden)] normalised rows, compute type */
+	float *qkv;     /* [ATTENTION_ROWS][(heads + 2·kv_heads)·head_dim] */
 	float *squares; /* [ATTENTION_ROWS][2] */
-	void *context; /* [ATTENTION_ROWS][gemm_stride(heads·head_dim)] attention's output, compute type */
-	float *row;    /* [widest row] scratch */
+	void *context;  /* [ATTENTION_ROWS][gemm_stride(heads·head_dim)] attention's output, compute type */
+	float *row;     /* [widest row] scratch */
 	/* of a tile; lane = row of the tile · group + query head of the KV head's group */
-	float *q;         /* [kv_heads][lanes][head_dim] */
-	float *o;         /* [kv_heads][lanes][padded] */
-	float *maximum;   /* [kv_heads][lanes] */
-	float *sum;       /* [kv_heads][lanes][VECTOR_LANES] */
-	int32_t *position; /* [lanes] */
+	float *q;                      /* [kv_heads][lanes][head_dim] */
+	float *o;                      /* [kv_heads][lanes][padded] */
+	float *maximum;                /* [kv_heads][lanes] */
+	float *sum;                    /* [kv_heads][lanes][VECTOR_LANES] */
+	int32_t *position;             /* [lanes] */
 	float *keys, *values, *scores; /* struct attend_tile */
 };
 
@@ -41,8 +41,8 @@ static inline int attention_padded(const struct attention_weights *w)
 size_t attention_lay_out(const struct attention_weights *w, void *start, struct attention_space *space);
 
 /* qkv.c: projects `rows` rows from x on, biases added, into qkv[rows][columns]; squares as codelets.h says */
-void attention_project(const struct attention_weights *w, const struct attention_space *space, const float *x,
-	int rows, float *qkv, float *squares);
+void attention_project(const struct attention_weights *w, const struct attention_space *space, const float *x, int rows,
+	float *qkv, float *squares);
 
 /* qkv.c: q and k norm, clip and rope of one projected row, in place */
 void attention_turn(const struct attention_weights *w, float *qkv, const float *squares, int position);

@@ -35,7 +35,8 @@ static void place_rows(const struct dispatch_args *a, const struct dispatch_dest
 	int k = a->top_k;
 	memset(next, 0, (size_t) d->experts * sizeof *next);
 	for (const struct dispatch_source *s = next_source(a, NULL); s; s = next_source(a, s))
-		for (size_t i = (size_t) s->first * (size_t) k; i < ((size_t) s->first + (size_t) s->rows) * (size_t) k; i++)
+		for (size_t i = (size_t) s->first * (size_t) k; i < ((size_t) s->first + (size_t) s->rows) * (size_t) k;
+			i++)
 			if (s->expert[i] >= d->first_expert && s->expert[i] < d->first_expert + d->experts)
 				next[s->expert[i] - d->first_expert]++;
 	d->offset[0] = 0;
@@ -44,7 +45,8 @@ static void place_rows(const struct dispatch_args *a, const struct dispatch_dest
 		next[e] = d->offset[e];
 	}
 	for (const struct dispatch_source *s = next_source(a, NULL); s; s = next_source(a, s))
-		for (size_t i = (size_t) s->first * (size_t) k; i < ((size_t) s->first + (size_t) s->rows) * (size_t) k; i++)
+		for (size_t i = (size_t) s->first * (size_t) k; i < ((size_t) s->first + (size_t) s->rows) * (size_t) k;
+			i++)
 			if (s->expert[i] >= d->first_expert && s->expert[i] < d->first_expert + d->experts)
 				s->place[i] = next[s->expert[i] - d->first_expert]++;
 }

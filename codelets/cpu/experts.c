@@ -22,8 +22,10 @@ void expert_pack_bias(float *bias, int width, const struct gemm_source *gate, co
 {
 	for (int i = 0; i < width; i += SWIGLU_HALF) {
 		int n = width - i < SWIGLU_HALF ? width - i : SWIGLU_HALF;
-		vector->to_float(gate->dtype, (const char *) gate->data + (size_t) i * dtype_bytes(gate->dtype), n, bias + 2 * i);
-		vector->to_float(up->dtype, (const char *) up->data + (size_t) i * dtype_bytes(up->dtype), n, bias + 2 * i + n);
+		vector->to_float(gate->dtype, (const char *) gate->data + (size_t) i * dtype_bytes(gate->dtype), n,
+			bias + 2 * i);
+		vector->to_float(
+			up->dtype, (const char *) up->data + (size_t) i * dtype_bytes(up->dtype), n, bias + 2 * i + n);
 	}
 }
 
@@ -70,7 +72,8 @@ void swiglu_run(const struct expert_weights *weights, int hidden, int width, enu
 				active + (size_t) i * size, stride, count);
 		}
 		for (int row = 0; row < count; row++)
-			memset(active + ((size_t) row * stride + (size_t) width) * size, 0, (stride - (size_t) width) * size);
+			memset(active + ((size_t) row * stride + (size_t) width) * size, 0,
+				(stride - (size_t) width) * size);
 		gemm_run(&weights->down, active, stride, count, y, (size_t) hidden);
 		if (weights->down_bias)
 			for (int row = 0; row < count; row++)
@@ -91,7 +94,8 @@ void experts_cpu(const struct experts_args *a)
 		size_t first = (size_t) a->offset[e];
 		int rows = a->offset[e + 1] - a->offset[e];
 		if (rows > 0)
-			swiglu_run(&a->weights[e], a->hidden, a->width, a->compute, (const char *) a->in + first * stride * size,
-				stride, rows, a->out + first * (size_t) a->hidden, a->workspace);
+			swiglu_run(&a->weights[e], a->hidden, a->width, a->compute,
+				(const char *) a->in + first * stride * size, stride, rows,
+				a->out + first * (size_t) a->hidden, a->workspace);
 	}
 }

@@ -19,8 +19,9 @@ void head_cpu(const struct head_args *a)
 	for (int base = 0; base < a->samples; base += HEAD_ROWS) {
 		int count = a->samples - base < HEAD_ROWS ? a->samples - base : HEAD_ROWS;
 		for (int i = 0; i < count; i++)
-			norm_cpu(a->x + (size_t) (a->sample[base + i].row - a->row_base) * (size_t) a->hidden, 1, a->hidden, a->norm,
-				a->norm_epsilon, a->compute, (char *) a->workspace + (size_t) i * stride * size, stride);
+			norm_cpu(a->x + (size_t) (a->sample[base + i].row - a->row_base) * (size_t) a->hidden, 1,
+				a->hidden, a->norm, a->norm_epsilon, a->compute,
+				(char *) a->workspace + (size_t) i * stride * size, stride);
 		gemm_run(&a->weight, a->workspace, stride, count, a->logits + (size_t) base * n, n);
 	}
 }

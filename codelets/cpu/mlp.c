@@ -26,7 +26,8 @@ void mlp_cpu(const struct mlp_args *a)
 		float *out = a->out + (size_t) base * hidden;
 		const char *h = own;
 		if (a->x)
-			norm_cpu(a->x + (size_t) base * hidden, count, a->hidden, a->norm, a->norm_epsilon, a->compute, own, stride);
+			norm_cpu(a->x + (size_t) base * hidden, count, a->hidden, a->norm, a->norm_epsilon, a->compute,
+				own, stride);
 		else
 			h = (const char *) a->h + (size_t) base * stride * size;
 		swiglu_run(&a->weights, a->hidden, a->width, a->compute, h, stride, count, out, rest);

@@ -4,8 +4,8 @@
 #include "codelets/cpu/attention.h"
 #include "codelets/cpu/rows.h"
 
-void attention_project(const struct attention_weights *w, const struct attention_space *space, const float *x,
-	int rows, float *qkv, float *squares)
+void attention_project(const struct attention_weights *w, const struct attention_space *space, const float *x, int rows,
+	float *qkv, float *squares)
 {
 	size_t columns = (size_t) attention_columns(w), stride = gemm_stride(w->hidden, w->compute);
 	int q = w->heads * w->head_dim, k = w->kv_heads * w->head_dim;
@@ -27,8 +27,8 @@ static void norm_heads(const struct attention_weights *w, float *head, int heads
 		vector->scale(head, norm_factor(head, w->head_dim, w->norm_epsilon), weight, w->head_dim, head);
 }
 
-static void norm_all(const struct attention_weights *w, float *head, int heads, int all_heads, float squares,
-	const float *weight)
+static void norm_all(
+	const struct attention_weights *w, float *head, int heads, int all_heads, float squares, const float *weight)
 {
 	float mean = squares / (float) (all_heads * w->head_dim);
 	vector->scale(head, 1.0f / sqrtf(mean + w->norm_epsilon), weight, heads * w->head_dim, head);

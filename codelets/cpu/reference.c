@@ -135,7 +135,8 @@ static void reference_row(const struct attention_args *a, const struct segment *
 	attention_append(w, &a->kv, qkv, segment, position, scratch);
 	memset(space.context, 0, stride * size);
 	for (int head = 0; head < w->heads; head++) {
-		reference_head(w, &a->kv, segment, qkv + head * w->head_dim, head / (w->heads / w->kv_heads), position, scratch);
+		reference_head(w, &a->kv, segment, qkv + head * w->head_dim, head / (w->heads / w->kv_heads), position,
+			scratch);
 		for (int i = 0; i < w->head_dim; i++)
 			set_element(space.context, w->compute, (size_t) (head * w->head_dim + i), (double) scratch[i]);
 	}
@@ -161,7 +162,8 @@ static void reference_expert(const struct experts_args *a, const struct expert_w
 	memset(active, 0, stride * size);
 	gemm_reference(&w->gate_up, in, 0, 1, product, 0);
 	for (int i = 0; i < a->width; i++) {
-		int run = i / 32 * 32, n = a->width - run < 32 ? a->width - run : 32, gate = 2 * run + i - run, up = gate + n;
+		int run = i / 32 * 32, n = a->width - run < 32 ? a->width - run : 32, gate = 2 * run + i - run,
+		    up = gate + n;
 		double g = (double) product[gate], u = (double) product[up];
 		if (w->gate_up_bias) {
 			g += (double) w->gate_up_bias[gate];

@@ -27,8 +27,8 @@ int rope_table_make(struct rope_table *table, const struct model *model, int pos
 {
 	int half = model->head_dim / 2;
 	if (positions < 1 || half < 1)
-		return error_set(error, ERROR_INPUT, NULL, "a rope table of %d positions and %d pairs; both must be above 0",
-			positions, half);
+		return error_set(error, ERROR_INPUT, NULL,
+			"a rope table of %d positions and %d pairs; both must be above 0", positions, half);
 	float *cosine = calloc((size_t) positions * (size_t) half, sizeof *cosine);
 	float *sine = calloc((size_t) positions * (size_t) half, sizeof *sine);
 	if (!cosine || !sine) {
@@ -44,7 +44,7 @@ int rope_table_make(struct rope_table *table, const struct model *model, int pos
 			sine[p * (size_t) half + (size_t) i] = sinf(angle);
 		}
 	}
-	*table = (struct rope_table){ .positions = positions, .half = half, .cosine = cosine, .sine = sine };
+	*table = (struct rope_table){.positions = positions, .half = half, .cosine = cosine, .sine = sine};
 	return 0;
 }
 
@@ -54,5 +54,5 @@ void rope_table_free(struct rope_table *table)
 		return;
 	free(table->cosine);
 	free(table->sine);
-	*table = (struct rope_table){ 0 };
+	*table = (struct rope_table){0};
 }

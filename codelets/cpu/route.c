@@ -51,7 +51,8 @@ void route_cpu(const struct route_args *a)
 		const float *x = a->x + row * (size_t) a->hidden;
 		int32_t *expert = a->expert + row * (size_t) a->top_k;
 		vector->scale(x, norm_factor(x, a->hidden, a->norm_epsilon), a->norm, a->hidden, h);
-		row_store(a->compute, h, a->hidden, (char *) a->h + row * a->stride * dtype_bytes(a->compute), a->stride);
+		row_store(
+			a->compute, h, a->hidden, (char *) a->h + row * a->stride * dtype_bytes(a->compute), a->stride);
 		for (int e = 0; e < a->experts; e++)
 			logit[e] = vector->dot(h, a->router + (size_t) e * (size_t) a->hidden, a->hidden);
 		choose(a, logit, expert, a->weight + row * (size_t) a->top_k);

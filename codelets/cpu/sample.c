@@ -41,11 +41,11 @@ size_t sample_workspace(int vocab)
 /* Random123's Philox4x32 with ten rounds (Salmon et al., SC 2011): 53 bits in [0, 1). */
 static double uniform(uint64_t seed, uint32_t position)
 {
-	uint32_t c[4] = { position, 0, 0, 0 }, key[2] = { (uint32_t) seed, (uint32_t) (seed >> 32) };
+	uint32_t c[4] = {position, 0, 0, 0}, key[2] = {(uint32_t) seed, (uint32_t) (seed >> 32)};
 	for (int round = 0; round < 10; round++) {
 		uint64_t a = (uint64_t) 0xD2511F53 * c[0], b = (uint64_t) 0xCD9E8D57 * c[2];
-		uint32_t next[4] = { (uint32_t) (b >> 32) ^ c[1] ^ key[0], (uint32_t) b,
-			(uint32_t) (a >> 32) ^ c[3] ^ key[1], (uint32_t) a };
+		uint32_t next[4] = {(uint32_t) (b >> 32) ^ c[1] ^ key[0], (uint32_t) b,
+			(uint32_t) (a >> 32) ^ c[3] ^ key[1], (uint32_t) a};
 		memcpy(c, next, sizeof c);
 		key[0] += 0x9E3779B9;
 		key[1] += 0xBB67AE85;
@@ -98,7 +98,7 @@ static bool find_largest(const struct sample_args *a, int i, const struct sample
 /* Σ exp(logit − most), in blocks and lanes at fixed token ids. */
 static double sum_exp(const struct sample_args *a, int i, const struct sample_space *space, float most)
 {
-	double lanes[VECTOR_LANES] = { 0 }, sum = 0;
+	double lanes[VECTOR_LANES] = {0}, sum = 0;
 	for (int first = 0; first < a->vocab; first += VOCABULARY_BLOCK) {
 		int n = a->vocab - first < VOCABULARY_BLOCK ? a->vocab - first : VOCABULARY_BLOCK;
 		vector->sum_exp(logits_at(a, i, first, n, space->block), n, most, lanes);
@@ -131,9 +131,9 @@ struct order {
 	const struct sample_space *space;
 	int vocab;
 	double most, temperature;
-	int taken, left;     /* in kept, in the heap */
-	float below;         /* all tokens that are left out of both have smaller logits */
-	double distance;     /* of the next tier's lower end from the largest logit, in temperatures */
+	int taken, left; /* in kept, in the heap */
+	float below;     /* all tokens that are left out of both have smaller logits */
+	double distance; /* of the next tier's lower end from the largest logit, in temperatures */
 };
 
 static void next_tier(struct order *order)
@@ -172,10 +172,11 @@ static double part_of(struct order *order, int n)
 /* Copies the logits of sample i together; their parts, summed in blocks and lanes at fixed token ids. */
 static double gather(const struct sample_args *a, int i, const struct sample_space *space, float most)
 {
-	double temperature = (double) a->sample[i].sampling.temperature, lanes[VECTOR_LANES] = { 0 }, sum = 0;
+	double temperature = (double) a->sample[i].sampling.temperature, lanes[VECTOR_LANES] = {0}, sum = 0;
 	for (int first = 0; first < a->vocab; first += VOCABULARY_BLOCK) {
 		int n = a->vocab - first < VOCABULARY_BLOCK ? a->vocab - first : VOCABULARY_BLOCK;
-		memcpy(space->logit + first, logits_at(a, i, first, n, space->block), (size_t) n * sizeof *space->logit);
+		memcpy(space->logit + first, logits_at(a, i, first, n, space->block),
+			(size_t) n * sizeof *space->logit);
 		for (int t = 0; t < n; t++)
 			space->block[t] = (float) (((double) space->logit[first + t] - (double) most) / temperature);
 		vector->sum_exp(space->block, n, 0, lanes);
@@ -189,8 +190,12 @@ static double gather(const struct sample_args *a, int i, const struct sample_spa
 static int draw(const struct sample_args *a, int i, const struct sample_space *space, float most)
 {
 	const struct sampling *how = &a->sample[i].sampling;
-	struct order order = { .space = space, .vocab = a->vocab, .most = (double) most,
-		.temperature = (double) how->temperature, .below = INFINITY, .distance = 2 };
+	struct order order = {.space = space,
+		.vocab = a->vocab,
+		.most = (double) most,
+		.temperature = (double) how->temperature,
+		.below = INFINITY,
+		.distance = 2};
 	int count = a->vocab, n = 0;
 	double total = gather(a, i, space, most), sum = 0;
 	if (how->top_k > 0 && how->top_k < count) {

@@ -12,9 +12,11 @@ const struct vector_ops *const *vector_available(void)
 {
 	static const struct vector_ops *const all[] = {
 #if defined(__x86_64__)
-		&vector_avx512, &vector_avx2,
+		&vector_avx512,
+		&vector_avx2,
 #endif
-		&vector_plain, NULL,
+		&vector_plain,
+		NULL,
 	};
 #if defined(__x86_64__)
 	__builtin_cpu_init();

@@ -47,9 +47,9 @@ struct vector_ops {
 	float (*dot)(const float *a, const float *b, int n);
 	/* y[i] = x[i] · scale · weight[i], in this order */
 	void (*scale)(const float *x, float scale, const float *weight, int n, float *y);
-	void (*add)(float *x, const float *y, int n);                             /* x += y */
-	void (*add_scaled)(float *x, float scale, const float *y, int n);         /* x = fma(scale, y, x) */
-	void (*multiply)(const float *x, float by, int n, float *y);              /* y = x · by */
+	void (*add)(float *x, const float *y, int n);                     /* x += y */
+	void (*add_scaled)(float *x, float scale, const float *y, int n); /* x = fma(scale, y, x) */
+	void (*multiply)(const float *x, float by, int n, float *y);      /* y = x · by */
 	/* y[width] = silu(gate) · up, rounded; product[2·width] has 32 of gate, the same 32 of up, and so on */
 	void (*swiglu)(const float *product, int width, enum dtype dtype, void *y);
 	void (*rope)(float *head, const float *cosine, const float *sine, int half);
@@ -62,8 +62,8 @@ struct vector_ops {
 	 * VECTOR_LANES. */
 	void (*attend_one)(const struct attend_tile *tile, const struct attend_pages *pages, int block);
 	/* `count` tokens of one page from its token `first` on, into keys and values from key `at` on. */
-	void (*load_keys)(const struct attend_tile *tile, enum dtype dtype, const void *page, int page_tokens, int first,
-		int count, int at);
+	void (*load_keys)(const struct attend_tile *tile, enum dtype dtype, const void *page, int page_tokens,
+		int first, int count, int at);
 	void (*load_values)(const struct attend_tile *tile, enum dtype dtype, const void *rows, int count, int at);
 	/* The largest of n values not below `than`; *finite becomes false if one is infinite or NaN. */
 	float (*largest)(const float *x, int n, float than, bool *finite);

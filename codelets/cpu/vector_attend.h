@@ -51,7 +51,8 @@ INLINE void attend_weights(const struct attend_tile *tile, int lane, float *scor
 	float *sum = tile->sum + (size_t) lane * VECTOR_LANES;
 	int end = (count + LANES - 1) / LANES * LANES;
 	if (count < end)
-		v_store(scores + end - LANES, v_keep(v_load(scores + end - LANES), LANES - (end - count), v_set(-__builtin_inff())));
+		v_store(scores + end - LANES,
+			v_keep(v_load(scores + end - LANES), LANES - (end - count), v_set(-__builtin_inff())));
 	vec top = v_load(scores);
 	for (int j = LANES; j < end; j += LANES)
 		top = v_max(top, v_load(scores + j));
@@ -106,19 +107,21 @@ static TARGET void attend(const struct attend_tile *tile, int block)
 			attend_weights(tile, lane + i, scores, count[i]);
 		}
 		if (least > 0)
-			product_4(tile->scores, ATTEND_KEYS, least, tile->values, (size_t) padded, padded, o, (size_t) padded, true);
+			product_4(tile->scores, ATTEND_KEYS, least, tile->values, (size_t) padded, padded, o,
+				(size_t) padded, true);
 		for (int i = 0; i < n; i++)
 			if (count[i] > least)
 				product_1(tile->scores + i * ATTEND_KEYS + least, count[i] - least,
-					tile->values + (size_t) least * padded, (size_t) padded, padded, o + (size_t) i * padded, true);
+					tile->values + (size_t) least * padded, (size_t) padded, padded,
+					o + (size_t) i * padded, true);
 	}
 }
 
 INLINE vec v_load_as(enum dtype dtype, const void *p, size_t at)
 {
-	return dtype == DTYPE_FP32 ? v_load((const float *) p + at) :
-	       dtype == DTYPE_FP16 ? v_load_fp16((const uint16_t *) p + at) :
-				     v_load_bf16((const uint16_t *) p + at);
+	return dtype == DTYPE_FP32   ? v_load((const float *) p + at)
+	       : dtype == DTYPE_FP16 ? v_load_fp16((const uint16_t *) p + at)
+				     : v_load_bf16((const uint16_t *) p + at);
 }
 
 /* The LANES tokens from token `at` of the block on. */
@@ -128,13 +131,15 @@ INLINE const void *run_of(enum dtype dtype, const void *const *runs, int at, siz
 }
 
 /* scores[ATTEND_KEYS] of one query: what product_1 computes from copied keys, to the bit. */
-INLINE void scores_of(enum dtype dtype, const struct attend_pages *pages, const float *q, int d, int seen, float *scores)
+INLINE void scores_of(
+	enum dtype dtype, const struct attend_pages *pages, const float *q, int d, int seen, float *scores)
 {
 	size_t tokens = (size_t) pages->page_tokens;
 	int j = 0;
 	for (; j + 4 * LANES <= seen; j += 4 * LANES) {
 		const void *k0 = run_of(dtype, pages->keys, j, 1), *k1 = run_of(dtype, pages->keys, j + LANES, 1);
-		const void *k2 = run_of(dtype, pages->keys, j + 2 * LANES, 1), *k3 = run_of(dtype, pages->keys, j + 3 * LANES, 1);
+		const void *k2 = run_of(dtype, pages->keys, j + 2 * LANES, 1),
+			   *k3 = run_of(dtype, pages->keys, j + 3 * LANES, 1);
 		vec s0 = v_set(0), s1 = s0, s2 = s0, s3 = s0;
 		size_t at = 0;
 		for (int i = 0; i < d; i++, at += tokens) {
@@ -156,8 +161,8 @@ INLINE void scores_of(enum dtype dtype, const struct attend_pages *pages, const 
 }
 
 /* o[d] += weights[count] · values, `n` vectors of o at a time */
-INLINE void sum_values(enum dtype dtype, const struct attend_pages *pages, const float *weights, int count, size_t d,
-	float *o, int n)
+INLINE void sum_values(
+	enum dtype dtype, const struct attend_pages *pages, const float *weights, int count, size_t d, float *o, int n)
 {
 	vec s0 = v_load(o), s1 = n > 1 ? v_load(o + LANES) : s0;
 	vec s2 = n > 2 ? v_load(o + 2 * LANES) : s0, s3 = n > 2 ? v_load(o + 3 * LANES) : s0;
@@ -193,7 +198,7 @@ INLINE void attend_one_as(enum dtype dtype, const struct attend_tile *tile, cons
 	scores_of(dtype, pages, tile->q, d, (count + LANES - 1) / LANES * LANES, tile->scores);
 	attend_weights(tile, 0, tile->scores, count);
 	struct attend_pages part = *pages;
-	for (int left = d / LANES; left; ) {
+	for (int left = d / LANES; left;) {
 		int n = left >= 4 ? 4 : left >= 2 ? 2 : 1;
 		if (n == 4)
 			sum_values(dtype, &part, tile->scores, count, (size_t) d, tile->o + i, 4);

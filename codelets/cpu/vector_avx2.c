@@ -7,11 +7,11 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define LANES     8
-#define TARGET    __attribute__((target("avx2,fma,f16c")))
-#define INLINE    static inline __attribute__((always_inline)) TARGET
-#define OPS       vector_avx2
-#define OPS_NAME  "avx2"
+#define LANES    8
+#define TARGET   __attribute__((target("avx2,fma,f16c")))
+#define INLINE   static inline __attribute__((always_inline)) TARGET
+#define OPS      vector_avx2
+#define OPS_NAME "avx2"
 
 typedef __m256 vec;
 
@@ -98,8 +98,8 @@ INLINE void v_store_bf16(uint16_t *p, vec v)
 	__m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
 	__m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
 	rounded = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
-	_mm_storeu_si128((__m128i *) p,
-		_mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1)));
+	_mm_storeu_si128(
+		(__m128i *) p, _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1)));
 }
 
 /* Even and odd elements of 2 · LANES bf16 values. */
@@ -110,8 +110,8 @@ INLINE vec v_pair_even(const uint16_t *p)
 
 INLINE vec v_pair_odd(const uint16_t *p)
 {
-	return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256((const __m256i *) p),
-		_mm256_set1_epi32((int) 0xffff0000)));
+	return _mm256_castsi256_ps(
+		_mm256_and_si256(_mm256_loadu_si256((const __m256i *) p), _mm256_set1_epi32((int) 0xffff0000)));
 }
 
 INLINE vec v_abs(vec v)

@@ -7,11 +7,11 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define LANES     16
-#define TARGET    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
-#define INLINE    static inline __attribute__((always_inline)) TARGET
-#define OPS       vector_avx512
-#define OPS_NAME  "avx512"
+#define LANES    16
+#define TARGET   __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+#define INLINE   static inline __attribute__((always_inline)) TARGET
+#define OPS      vector_avx512
+#define OPS_NAME "avx512"
 
 typedef __m512 vec;
 

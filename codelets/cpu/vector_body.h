@@ -158,7 +158,7 @@ static TARGET void swiglu(const float *product, int width, enum dtype dtype, voi
 		for (; j + LANES <= n; j += LANES)
 			v_store_as(dtype, y, i + j, v_swiglu(v_load(product + j), v_load(product + n + j)));
 		if (j < n) { /* the rest as lanes too: one exp only */
-			float gate[LANES] = { 0 }, up[LANES] = { 0 }, out[LANES];
+			float gate[LANES] = {0}, up[LANES] = {0}, out[LANES];
 			memcpy(gate, product + j, (size_t) (n - j) * sizeof *gate);
 			memcpy(up, product + n + j, (size_t) (n - j) * sizeof *up);
 			v_store(out, v_swiglu(v_load(gate), v_load(up)));
@@ -195,8 +195,8 @@ static TARGET void rope(float *head, const float *cosine, const float *sine, int
 
 /* ---- products: c[row][n] (+)= a[row][k] · b[k][n], n a multiple of LANES */
 
-INLINE void product_4_by_2(const float *a, size_t lda, int k, const float *b, size_t ldb, float *c, size_t ldc,
-	bool accumulate)
+INLINE void product_4_by_2(
+	const float *a, size_t lda, int k, const float *b, size_t ldb, float *c, size_t ldc, bool accumulate)
 {
 	const float *a0 = a, *a1 = a + lda, *a2 = a + 2 * lda, *a3 = a + 3 * lda;
 	float *c0 = c, *c1 = c + ldc, *c2 = c + 2 * ldc, *c3 = c + 3 * ldc;
@@ -260,8 +260,8 @@ static TARGET void product_1(const float *a, int k, const float *b, size_t ldb, 
 		product_1_by_1(a, k, b + j, ldb, c + j, accumulate);
 }
 
-static TARGET void product_4(const float *a, size_t lda, int k, const float *b, size_t ldb, int n, float *c,
-	size_t ldc, bool accumulate)
+static TARGET void product_4(
+	const float *a, size_t lda, int k, const float *b, size_t ldb, int n, float *c, size_t ldc, bool accumulate)
 {
 	int j = 0;
 	for (; j + 2 * LANES <= n; j += 2 * LANES)
@@ -273,12 +273,13 @@ static TARGET void product_4(const float *a, size_t lda, int k, const float *b, 
 
 /* ---- packed weights where libxsmm has no kernel */
 
-static TARGET void gemm_fp32(const float *block, int width, int k, const float *x, size_t ldx, int rows, float *y,
-	size_t ldy)
+static TARGET void gemm_fp32(
+	const float *block, int width, int k, const float *x, size_t ldx, int rows, float *y, size_t ldy)
 {
 	int full = width / LANES * LANES, row = 0;
 	for (; row + 4 <= rows; row += 4)
-		product_4(x + (size_t) row * ldx, ldx, k, block, (size_t) width, full, y + (size_t) row * ldy, ldy, false);
+		product_4(x + (size_t) row * ldx, ldx, k, block, (size_t) width, full, y + (size_t) row * ldy, ldy,
+			false);
 	for (; row < rows; row++)
 		product_1(x + (size_t) row * ldx, k, block, (size_t) width, full, y + (size_t) row * ldy, false);
 	for (row = 0; row < rows; row++)
@@ -298,8 +299,10 @@ INLINE void bf16_4_by_1(const uint16_t *block, int width, int k, const uint16_t 
 		vec even = v_pair_even(block), odd = v_pair_odd(block);
 		s0 = v_fma(v_set(bf16_to_float(x0[i])), even, s0), s1 = v_fma(v_set(bf16_to_float(x1[i])), even, s1);
 		s2 = v_fma(v_set(bf16_to_float(x2[i])), even, s2), s3 = v_fma(v_set(bf16_to_float(x3[i])), even, s3);
-		s0 = v_fma(v_set(bf16_to_float(x0[i + 1])), odd, s0), s1 = v_fma(v_set(bf16_to_float(x1[i + 1])), odd, s1);
-		s2 = v_fma(v_set(bf16_to_float(x2[i + 1])), odd, s2), s3 = v_fma(v_set(bf16_to_float(x3[i + 1])), odd, s3);
+		s0 = v_fma(v_set(bf16_to_float(x0[i + 1])), odd, s0),
+		s1 = v_fma(v_set(bf16_to_float(x1[i + 1])), odd, s1);
+		s2 = v_fma(v_set(bf16_to_float(x2[i + 1])), odd, s2),
+		s3 = v_fma(v_set(bf16_to_float(x3[i + 1])), odd, s3);
 	}
 	v_store(y, s0), v_store(y + ldy, s1), v_store(y + 2 * ldy, s2), v_store(y + 3 * ldy, s3);
 }
@@ -315,14 +318,15 @@ INLINE void bf16_1_by_1(const uint16_t *block, int width, int k, const uint16_t 
 }
 
 /* k is even here: the packed form and the rows of x are padded with zeros. */
-static TARGET void gemm_bf16(const uint16_t *block, int width, int k, const uint16_t *x, size_t ldx, int rows,
-	float *y, size_t ldy)
+static TARGET void gemm_bf16(
+	const uint16_t *block, int width, int k, const uint16_t *x, size_t ldx, int rows, float *y, size_t ldy)
 {
 	int j = 0;
 	for (; j + LANES <= width; j += LANES) {
 		int row = 0;
 		for (; row + 4 <= rows; row += 4)
-			bf16_4_by_1(block + 2 * j, width, k, x + (size_t) row * ldx, ldx, y + (size_t) row * ldy + j, ldy);
+			bf16_4_by_1(
+				block + 2 * j, width, k, x + (size_t) row * ldx, ldx, y + (size_t) row * ldy + j, ldy);
 		for (; row < rows; row++)
 			bf16_1_by_1(block + 2 * j, width, k, x + (size_t) row * ldx, y + (size_t) row * ldy + j);
 	}

@@ -4,11 +4,11 @@
 #include "codelets/cpu/vector.h"
 #include <string.h>
 
-#define LANES     4
+#define LANES 4
 #define TARGET
-#define INLINE    static inline __attribute__((always_inline))
-#define OPS       vector_plain
-#define OPS_NAME  "plain"
+#define INLINE   static inline __attribute__((always_inline))
+#define OPS      vector_plain
+#define OPS_NAME "plain"
 
 typedef float vec __attribute__((vector_size(16)));
 typedef int32_t vec_int __attribute__((vector_size(16)));
@@ -27,7 +27,7 @@ INLINE void v_store(float *p, vec v)
 
 INLINE vec v_set(float f)
 {
-	return (vec){ f, f, f, f };
+	return (vec){f, f, f, f};
 }
 
 INLINE vec v_fma(vec a, vec b, vec c)
@@ -66,19 +66,19 @@ INLINE vec v_round(vec v)
 INLINE vec v_scale2(vec p, vec n, vec t)
 {
 	vec_bits exponent = ((vec_bits) __builtin_convertvector(n, vec_int) + 127) << 23;
-	return v_select(t < v_set(-126.0f), (vec){ 0 }, p * (vec) exponent);
+	return v_select(t < v_set(-126.0f), (vec){0}, p * (vec) exponent);
 }
 
 /* Lanes i < count of v, the others of w. */
 INLINE vec v_keep(vec v, int count, vec w)
 {
-	const vec_int lane = { 0, 1, 2, 3 };
-	return v_select(lane < (vec_int){ count, count, count, count }, v, w);
+	const vec_int lane = {0, 1, 2, 3};
+	return v_select(lane < (vec_int){count, count, count, count}, v, w);
 }
 
 INLINE vec v_load_fp16(const uint16_t *p)
 {
-	return (vec){ fp16_to_float(p[0]), fp16_to_float(p[1]), fp16_to_float(p[2]), fp16_to_float(p[3]) };
+	return (vec){fp16_to_float(p[0]), fp16_to_float(p[1]), fp16_to_float(p[2]), fp16_to_float(p[3])};
 }
 
 INLINE void v_store_fp16(uint16_t *p, vec v)
@@ -89,7 +89,7 @@ INLINE void v_store_fp16(uint16_t *p, vec v)
 
 INLINE vec v_load_bf16(const uint16_t *p)
 {
-	return (vec){ bf16_to_float(p[0]), bf16_to_float(p[1]), bf16_to_float(p[2]), bf16_to_float(p[3]) };
+	return (vec){bf16_to_float(p[0]), bf16_to_float(p[1]), bf16_to_float(p[2]), bf16_to_float(p[3])};
 }
 
 INLINE void v_store_bf16(uint16_t *p, vec v)
@@ -101,7 +101,7 @@ INLINE void v_store_bf16(uint16_t *p, vec v)
 /* Even and odd elements of 2 · LANES bf16 values. */
 INLINE vec v_pair_even(const uint16_t *p)
 {
-	return (vec){ bf16_to_float(p[0]), bf16_to_float(p[2]), bf16_to_float(p[4]), bf16_to_float(p[6]) };
+	return (vec){bf16_to_float(p[0]), bf16_to_float(p[2]), bf16_to_float(p[4]), bf16_to_float(p[6])};
 }
 
 INLINE vec v_pair_odd(const uint16_t *p)
