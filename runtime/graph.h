@@ -12,7 +12,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include "runtime/error.h"
 #include "runtime/form.h"
 #include "runtime/mesh.h"
@@ -179,9 +178,6 @@ int graph_resolve(struct graph *graph, const struct model *model, const struct g
 
 /* The i-th difference of card and checkpoint as a line of text; 0 when there are no more. */
 int graph_card_differs(const struct graph *graph, const struct model *model, int i, char *text, size_t size);
-
-/* Writes a model as a card, `model = { … };`, that graph_read takes. */
-void graph_card_write(const struct model *model, FILE *file);
 
 /* Sets what kernels calculate in, and with it the KV's dtype where the description does not give one: for
  * programs that choose `compute` because the description (compute_given) does not. */

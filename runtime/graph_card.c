@@ -2,7 +2,6 @@
  *
  * The model card: sizes of a model written in the description, as a struct model, and compared with a
  * checkpoint's. What a card leaves out is its family's. */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include "runtime/graph_internal.h"
@@ -153,49 +152,4 @@ int graph_card_differs(const struct graph *graph, const struct model *model, int
 			return 1;
 		}
 	return 0;
-}
-
-void graph_card_write(const struct model *model, FILE *file)
-{
-	static const char *const norms[] = {"none", "head", "all"};
-	static const char *const truth[] = {"false", "true"};
-	fprintf(file, "model = {\n\tname = \"");
-	for (const char *c = model->name; *c; c++)
-		if (*c == '"' || *c == '\\')
-			fprintf(file, "\\%c", *c);
-		else if ((unsigned char) *c < 32)
-			fprintf(file, "\\x%02x", *c);
-		else
-			fputc(*c, file);
-	fprintf(file, "\";\n\tfamily = \"%s\";\n\tdtype = \"%s\";\n", model_family_name(model->family),
-		dtype_name(model->dtype));
-	fprintf(file,
-		"\tlayers = %d;\n\thidden = %d;\n\theads = %d;\n\tkv_heads = %d;\n\thead_dim = %d;\n\tvocab = %d;\n",
-		model->layers, model->hidden, model->heads, model->kv_heads, model->head_dim, model->vocab);
-	if (model->experts)
-		fprintf(file, "\texperts = %d;\n\ttop_k = %d;\n\texpert_hidden = %d;\n\tnormalize_top_k = %s;\n",
-			model->experts, model->top_k, model->expert_hidden, truth[model->normalize_top_k]);
-	if (model->shared_hidden)
-		fprintf(file, "\tshared_hidden = %d;\n", model->shared_hidden);
-	if (model->mlp_hidden)
-		fprintf(file, "\tmlp_hidden = %d;\n", model->mlp_hidden);
-	const char *separator = "\tdense_layers = [ ";
-	for (int l = 0; l < model->layers && model->experts; l++)
-		if (model->dense[l]) {
-			fprintf(file, "%s%d", separator, l);
-			separator = ", ";
-		}
-	if (*separator == ',')
-		fprintf(file, " ];\n");
-	fprintf(file,
-		"\tqk_norm = \"%s\";\n\tqkv_bias = %s;\n\toutput_bias = %s;\n\tmlp_bias = %s;\n\ttied_embeddings = "
-		"%s;\n",
-		norms[model->qk_norm], truth[model->qkv_bias], truth[model->output_bias], truth[model->mlp_bias],
-		truth[model->tied_embeddings]);
-	/* %e keeps the exponent by which libconfig knows a float */
-	fprintf(file, "\tnorm_epsilon = %.9e;\n\trope_theta = %.9e;\n", (double) model->norm_epsilon,
-		model->rope.theta);
-	if (model->clip_qkv > 0)
-		fprintf(file, "\tclip_qkv = %.9e;\n", (double) model->clip_qkv);
-	fprintf(file, "\tmax_positions = %d;\n};\n", model->max_positions);
 }

@@ -67,6 +67,7 @@ all_are_right()
 			python3 -m json.tool "$work/json" /dev/null && "$OCTANT" graph draw "$graph" -o "$work/$graph.svg" &&
 			python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' "$work/$graph.svg" || return 1
 	done
+	test "$(ls "$work"/*.svg | wc -l)" -ge 14
 }
 
 wrong_file()

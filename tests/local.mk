@@ -39,6 +39,7 @@ tests_test_kernels_sample_SOURCES = tests/test_kernels_sample.c tests/kernels.h
 check_PROGRAMS += tests/test_draw
 tests_test_draw_SOURCES = tests/test_draw.c tools/draw.c tools/draw_svg.c
 check_PROGRAMS += tests/test_graph
+tests_test_graph_SOURCES = tests/test_graph.c tools/model_card.c
 check_PROGRAMS += tests/test_graph_errors
 check_PROGRAMS += tests/test_mesh
 

@@ -8,6 +8,7 @@
 #include "runtime/graph_source.h"
 #include "runtime/model_config.h"
 #include "tasks/kinds.h"
+#include "tools/model_card.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -466,7 +467,7 @@ static void a_card_written_is_read_again(void **state)
 		strcpy(model.name, "a \"quoted\\ name\"");
 		FILE *file = open_memstream(&text, &size);
 		assert_non_null(file);
-		graph_card_write(&model, file);
+		model_card_write(&model, file);
 		fclose(file);
 		struct graph *graph = read_text(text, NULL);
 		assert_string_equal(graph->model.name, model.name);
