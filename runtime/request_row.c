@@ -104,23 +104,43 @@ static int read_boolean(
 	return 0;
 }
 
+/* What other programs call a key. */
+static const char *meant(const char *key, const char *const *keys)
+{
+	static const char *const names[][2] = {{"max_tokens", "max_new_tokens"}, {"max_new_tokens", "max_tokens"},
+		{"max_length", "max_new_tokens"}, {"input_ids", "tokens"}, {"prompt_token_ids", "tokens"},
+		{"text", "prompt"}, {"input", "prompt"}, {"custom_id", "id"}};
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		for (int k = 0; keys[k] && !strcmp(key, names[i][0]); k++)
+			if (!strcmp(keys[k], names[i][1]))
+				return keys[k];
+	return error_nearest(key, keys);
+}
+
 static int known_keys(const struct request_row *row, const json_t *object, const char *const *keys, const char *what,
 	struct error *error)
 {
-	const char *key, *near;
+	const char *key;
 	json_t *value;
 
 	json_object_foreach((json_t *) object, key, value)
 	{
+		char list[256] = "";
 		int i = 0;
 		while (keys[i] && strcmp(keys[i], key))
 			i++;
 		if (keys[i])
 			continue;
-		near = error_nearest(key, keys);
+		const char *near = meant(key, keys);
 		if (near)
-			return refuse(row, error, "unknown key \"%.100s\" in %s; \"%s\" is near", key, what, near);
-		return refuse(row, error, "unknown key \"%.100s\" in %s", key, what);
+			return refuse(row, error, "unknown key \"%.100s\" in %s; did you mean \"%s\"?", key, what, near);
+		if (!strcmp(key, "messages"))
+			return refuse(row, error, "\"messages\" in %s is a chat, and chat templates are not supported; give "
+				"the text as \"prompt\"", what);
+		for (size_t n = i = 0; keys[i] && n < sizeof list; i++)
+			n += (size_t) snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", keys[i]);
+		return refuse(row, error, "unknown key \"%.100s\" in %s; the keys are %s", key, what, list);
 	}
 	return 0;
 }
