@@ -89,8 +89,8 @@ static int read_checkpoint(struct run *run, struct error *error)
 	int code = checkpoint_open(run->options.model, &run->checkpoint, error);
 	if (!code)
 		code = checkpoint_check(run->checkpoint, error);
-	if (code || run->options.dry_run)
-		return code;
+	if (code || !run->options.input)
+		return code; /* a dry run without input has nothing to encode */
 	snprintf(path, sizeof path, "%s/tokenizer.json", run->options.model);
 	if (access(path, F_OK))
 		return 0; /* inputs must be tokens then, and outputs have no text */
