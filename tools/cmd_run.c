@@ -67,8 +67,8 @@ static int read_graph(struct run *run, struct error *error)
 	const struct run_options *o = &run->options;
 	const struct model *model = run->checkpoint ? checkpoint_model(run->checkpoint) : NULL;
 	char line[512];
-	int code = o->graph ? graph_read(o->graph, &task_kinds, o->override, o->overrides, &run->graph, error)
-			    : graph_default(model, run->workers, &task_kinds, o->override, o->overrides, &run->graph, error);
+	int code = o->graph ? graph_read(o->graph, &task_kinds, o->overrides.item, o->overrides.count, &run->graph, error)
+			    : graph_default(model, run->workers, &task_kinds, o->overrides.item, o->overrides.count, &run->graph, error);
 	if (code)
 		return code;
 	for (int i = 0; model && !o->quiet && graph_card_differs(run->graph, model, i, line, sizeof line); i++)
@@ -122,8 +122,8 @@ static int open_output(struct run *run, struct error *error)
 	struct output_identity identity;
 	enum output_mode mode = run->options.resume ? OUTPUT_RESUME : run->options.force ? OUTPUT_FORCE : OUTPUT_FRESH;
 	int code = 0;
-	if (run->options.record_routing)
-		code = run_routing_check(&run->graph->model, run->options.routing, error);
+	if (run->options.routing.given)
+		code = run_routing_check(&run->graph->model, run->options.routing.value, error);
 	if (!code)
 		code = run_identity(run->options.model, run->graph, &identity, run->settings, sizeof run->settings, error);
 	return code ? code : output_open(run->options.output, mode, &identity, run->requests, &run->output, error);
@@ -137,8 +137,8 @@ static int begin_output(struct run *run, struct error *error)
 	if (code)
 		return code;
 	snprintf(path, sizeof path, "%s/routing.jsonl", run->options.output);
-	const char *routing = run->options.routing ? run->options.routing : path;
-	return run_routing_open(&run->routing, &run->graph->model, run->options.record_routing ? routing : NULL,
+	const char *routing = run->options.routing.value ? run->options.routing.value : path;
+	return run_routing_open(&run->routing, &run->graph->model, run->options.routing.given ? routing : NULL,
 		run->options.resume, error);
 }
 
@@ -274,7 +274,7 @@ static int prepare(struct run *run, int argc, char **argv, struct error *error)
 	run->workers = run->options.workers ? run->options.workers : run->topology.workers;
 	code = read_checkpoint(run, error);
 	if (!code && (code = read_graph(run, error)))
-		run_options_locate(&run->options, error);
+		options_locate(&run->options.overrides, error);
 	if (!code)
 		code = read_requests(run, error);
 	if (!code)
@@ -297,7 +297,7 @@ static int clean_up(struct run *run, struct error *error)
 	tokenizer_destroy(run->tokenizer);
 	graph_destroy(run->graph);
 	checkpoint_close(run->checkpoint);
-	run_options_free(&run->options);
+	options_free(&run->options.overrides);
 	return code ? code : closed;
 }
 

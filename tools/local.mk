@@ -14,6 +14,7 @@ octant_SOURCES += tools/graph_show_json.c
 octant_SOURCES += tools/cmd_run.c
 octant_SOURCES += tools/model_card.c tools/model_card.h
 octant_SOURCES += tools/octant.c
+octant_SOURCES += tools/options.c tools/options.h
 octant_SOURCES += tools/run_identity.c tools/run_identity.h
 octant_SOURCES += tools/run_memory.c tools/run_memory.h
 octant_SOURCES += tools/run_options.c tools/run_options.h
