@@ -101,7 +101,7 @@ tap "an unknown graph" refuses "did you mean tp2_ep2_pp" check tp2_ep2_pp3
 tap "an unknown verb" refuses "did you mean show" shwo tp2_ep2_pp2
 tap "no verb" refuses "graph what?"
 tap "no graph" refuses "no graph is named" show
-tap "an unknown option" refuses "--wrong is unknown" show tp2_ep2_pp2 --wrong
+tap "an unknown option" refuses "there is no option --wrong; octant graph --help lists them" show tp2_ep2_pp2 --wrong
 tap "one argument too many" refuses "one argument too many" show tp2_ep2_pp2 tp4
 tap "a folder that is no model" refuses "config.json" show tp2_ep2_pp2 --model "$work"
 tap "an output that cannot be written" refuses "cannot be written" draw tp2_ep2_pp2 -o "$work/no/such/folder.svg"

@@ -144,9 +144,9 @@ for m in mixtral olmoe_clip qwen2_moe qwen3_moe_sparse llama_bias qwen2 qwen3; d
 done
 tap "config.json alone is enough" config_alone_is_enough
 tap "a directory must be named" refuses "no directory is named" model
-tap "one is enough" refuses "too many arguments" model a b
+tap "one is enough" refuses "one argument too many" model a b
 tap "a missing directory is named" refuses "config.json: cannot be opened" model "$work/missing"
-tap "options are known" refuses "--jsn is unknown" model "$models/mixtral" --jsn
+tap "options are known" refuses "there is no option --jsn; did you mean --json?" model "$models/mixtral" --jsn
 tap "--tokenize needs a file" refuses "--tokenize" model "$models/mixtral" --tokenize
 tap "--tokenize needs a tokenizer" refuses "tokenizer.json" model "$models/mixtral" --tokenize -
 for t in mixtral llama3 qwen2 gpt2; do

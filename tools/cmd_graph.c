@@ -2,8 +2,6 @@
  *
  * octant graph check|show|draw|list|keys|kinds: what a graph description says, without running it. */
 #include <errno.h>
-#include <getopt.h>
-#include <hwloc.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,124 +11,67 @@
 #include "runtime/graph_schema.h"
 #include "runtime/graph_source.h"
 #include "runtime/model_config.h"
+#include "runtime/topology.h"
 #include "tasks/kinds.h"
 #include "tools/commands.h"
 #include "tools/draw.h"
 #include "tools/graph_show.h"
-
-static const char usage[] =
-	"usage: octant graph check GRAPH [OPTION]…   whether it is right; exit status 2 when not\n"
-	"       octant graph show GRAPH [OPTION]…    parts, devices, memory, load and chains\n"
-	"       octant graph draw GRAPH -o FILE.svg  the chain of one micro-batch across the devices\n"
-	"       octant graph list                    the graphs that ship\n"
-	"       octant graph keys                    every key of the language, as a table in Markdown\n"
-	"       octant graph kinds                   every kind of task, with the forms it takes and leaves\n"
-	"\n"
-	"GRAPH is a path, or the name of a graph that ships. Without it, and with --model, it is the graph that this\n"
-	"machine gets by default.\n"
-	"\n"
-	"  --model DIR        a checkpoint's model in place of the card (default: the card); differences are listed\n"
-	"  --set PATH=VALUE   put a value in place of the description's, any number of times\n"
-	"  --cores N          cores for the default graph (default: this machine's)\n"
-	"  --json             show: for programs (default: for people)\n"
-	"  -o, --output FILE  show, draw: write there (default: standard output)\n"
-	"  --help             this text\n"
-	"\n"
-	"example: octant graph show tp2_ep2_pp2 --set mesh.layers=[9,7]\n";
-
-enum { MOST_OVERRIDES = 256 };
+#include "tools/options.h"
 
 struct options {
-	const char *verb, *graph, *model, *output;
-	bool json;
+	const char *verb, *graph; /* the arguments, in this order */
+	const char *model, *output;
+	bool json, help;
 	int cores; /* 0: this machine's */
-	struct graph_override override[MOST_OVERRIDES];
-	char *copy[MOST_OVERRIDES]; /* of --set's arguments: path and value are pointers into it */
-	int overrides;
+	struct option_overrides overrides;
 };
 
-static int add_override(struct options *options, const char *argument, struct error *error)
+#define AT(field) offsetof(struct options, field)
+
+static const struct option_row rows[] = {
+	{ "--model", "DIR", OPTION_TEXT, AT(model), NULL, 0, 0,
+		"a checkpoint's model in place of the card (default: the card); differences are listed" },
+	{ "--set", "PATH=VALUE", OPTION_SET, 0, NULL, 0, 0,
+		"put a value in place of the description's, any number of times" },
+	{ "--tp-size", "N", OPTION_OVERRIDE, 0, "mesh.tensor", 0, 0, "tensor ranks" },
+	{ "--ep-size", "N", OPTION_OVERRIDE, 0, "mesh.experts", 0, 0, "expert groups" },
+	{ "--pp-size", "N", OPTION_OVERRIDE, 0, "mesh.stages", 0, 0, "pipeline stages" },
+	{ "--cores", "N", OPTION_INTEGER, AT(cores), NULL, 1, 1 << 16, "cores for the default graph (default: this machine's)" },
+	{ "--json", NULL, OPTION_FLAG, AT(json), NULL, 0, 0, "show: for programs (default: for people)" },
+	{ "--output", "FILE", OPTION_TEXT, AT(output), NULL, 0, 0, "show, draw: write there; also -o (default: standard output)" },
+	{ "--help", NULL, OPTION_FLAG, AT(help), NULL, 0, 0, "this text" },
+};
+
+static const struct option_alias aliases[] = { { "-o", "--output" }, { "-h", "--help" } };
+
+static const struct option_table table = { .command = "octant graph", .rows = rows, .count = sizeof rows / sizeof *rows,
+	.aliases = aliases, .alias_count = sizeof aliases / sizeof *aliases, .overrides_at = AT(overrides),
+	.arguments_at = AT(verb), .argument_count = 2 };
+
+static void print_usage(void)
 {
-	const char *equals = strchr(argument, '=');
-	if (!equals || equals == argument)
-		return error_set(
-			error, ERROR_INPUT, NULL, "--set %s has no value; --set PATH=VALUE would be right", argument);
-	if (options->overrides == MOST_OVERRIDES)
-		return error_set(error, ERROR_INPUT, NULL, "--set is given more than %d times", MOST_OVERRIDES);
-	char *copy = strdup(argument);
-	if (!copy)
-		return error_memory(error, "reading options");
-	copy[equals - argument] = '\0';
-	options->copy[options->overrides] = copy;
-	options->override[options->overrides++] = (struct graph_override){copy, copy + (equals - argument) + 1};
-	return 0;
+	puts("usage: octant graph check GRAPH [OPTION]…   whether it is right; exit status 2 when not\n"
+	     "       octant graph show GRAPH [OPTION]…    parts, devices, memory, load and chains\n"
+	     "       octant graph draw GRAPH -o FILE.svg  the chain of one micro-batch across the devices\n"
+	     "       octant graph list                    the graphs that ship\n"
+	     "       octant graph keys                    every key of the language, as a table in Markdown\n"
+	     "       octant graph kinds                   every kind of task, likewise\n\n"
+	     "GRAPH is a path, or the name of a graph that ships. Without it, and with --model, it is the graph that this\n"
+	     "machine gets by default.\n");
+	options_print(&table);
+	puts("\nexample: octant graph show tp2_ep2_pp2 --set mesh.layers=[9,7]");
 }
 
-/* 1: --help was asked for. */
-static int parse(int argc, char **argv, struct options *options, bool *help, struct error *error)
+static int count_cores(int *cores, struct error *error)
 {
-	static const struct option longs[] = {
-		{"model", required_argument, NULL, 'm'},
-		{"set", required_argument, NULL, 's'},
-		{"cores", required_argument, NULL, 'c'},
-		{"json", no_argument, NULL, 'j'},
-		{"output", required_argument, NULL, 'o'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	int option, code;
-	char *end;
-	optind = 1;
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, "o:h", longs, NULL)) != -1)
-		switch (option) {
-		case 'm':
-			options->model = optarg;
-			break;
-		case 's':
-			if ((code = add_override(options, optarg, error)))
-				return code;
-			break;
-		case 'c':
-			options->cores = (int) strtol(optarg, &end, 10);
-			if (*end || options->cores < 1 || options->cores > 1 << 16)
-				return error_set(
-					error, ERROR_INPUT, NULL, "--cores %s; a number from 1 would be right", optarg);
-			break;
-		case 'j':
-			options->json = true;
-			break;
-		case 'o':
-			options->output = optarg;
-			break;
-		case 'h':
-			*help = true;
-			return 0;
-		default:
-			return error_set(error, ERROR_INPUT, NULL,
-				"option %s is unknown or lacks its value; octant graph --help lists them",
-				argv[optind - 1]);
-		}
-	if (optind < argc)
-		options->verb = argv[optind++];
-	if (optind < argc)
-		options->graph = argv[optind++];
-	if (optind < argc)
-		return error_set(error, ERROR_INPUT, NULL,
-			"%s is one argument too many; octant graph --help tells the usage", argv[optind]);
-	return 0;
-}
-
-static int count_cores(void)
-{
-	hwloc_topology_t topology;
-	int cores = 0;
-	if (hwloc_topology_init(&topology))
-		return 1;
-	if (!hwloc_topology_load(topology))
-		cores = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_CORE);
-	hwloc_topology_destroy(topology);
-	return cores > 0 ? cores : 1;
+	struct topology *topology = malloc(sizeof *topology);
+	if (!topology)
+		return error_memory(error, "counting cores");
+	int code = topology_read(topology, error);
+	if (!code)
+		*cores = topology->workers;
+	free(topology);
+	return code;
 }
 
 static int load(const struct options *options, struct graph **graph, struct error *error)
@@ -143,12 +84,14 @@ static int load(const struct options *options, struct graph **graph, struct erro
 		if ((code = model_config_read(options->model, model, error)))
 			goto done;
 	}
+	int cores = options->cores;
 	if (options->graph)
-		code = graph_read(options->graph, &task_kinds, options->override, options->overrides, graph, error);
-	else if (model)
-		code = graph_default(model, options->cores ? options->cores : count_cores(), &task_kinds,
-			options->override, options->overrides, graph, error);
-	else
+		code = graph_read(
+			options->graph, &task_kinds, options->overrides.item, options->overrides.count, graph, error);
+	else if (model && (cores || !(code = count_cores(&cores, error))))
+		code = graph_default(model, cores, &task_kinds, options->overrides.item, options->overrides.count, graph,
+			error);
+	else if (!code)
 		code = error_set(error, ERROR_INPUT, NULL,
 			"no graph is named; GRAPH, or --model DIR for the default graph, is needed");
 	if (code)
@@ -249,14 +192,13 @@ int cmd_graph(int argc, char **argv)
 {
 	struct options options = {0};
 	struct error error = {0};
-	bool help = false;
-	int code = parse(argc, argv, &options, &help, &error);
-	if (!code && help)
-		fputs(usage, stdout);
+	int code = options_parse(&table, argc, argv, &options, &error);
+	if (!code && options.help)
+		print_usage();
 	else if (!code)
 		code = dispatch(&options, &error);
-	for (int i = 0; i < options.overrides; i++)
-		free(options.copy[i]);
+	options_locate(&options.overrides, &error);
+	options_free(&options.overrides);
 	if (code)
 		error_print(&error);
 	return error_exit_status(code);

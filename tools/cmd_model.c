@@ -2,7 +2,6 @@
  *
  * octant model DIR: what a Hugging Face directory holds: family, sizes, parameters, memory, tokenizer, and its card for
  * a graph description. */
-#include <getopt.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,24 +13,9 @@
 #include "runtime/model_config.h"
 #include "runtime/tokenizer.h"
 #include "tools/commands.h"
+#include "tools/options.h"
 #include "tools/model_card.h"
 #include "tools/tokenize.h"
-
-static const char usage[] =
-	"usage: octant model DIR [OPTION]…\n"
-	"\n"
-	"Tells what a Hugging Face directory holds: family, sizes, parameters by kind, memory, files, tokenizer, and a\n"
-	"`model` card for a graph description. config.json alone is enough; with weights, every tensor's name and shape is\n"
-	"checked.\n"
-	"\n"
-	"  --json             for programs (default: for people)\n"
-	"  --card             only the card\n"
-	"  --check            also read every weight and refuse what is not finite\n"
-	"  --tokenize FILE    JSON lines {\"text\": \"…\"} to {\"ids\": […]}, special tokens added; - is standard input\n"
-	"  --detokenize FILE  JSON lines {\"ids\": […]} to {\"text\": \"…\"}, special tokens left out\n"
-	"  --help             this text\n"
-	"\n"
-	"example: echo '{\"text\": \"one two\"}' | octant model DIR --tokenize -\n";
 
 #define TOKENIZER_LIMIT (256u << 20)
 
@@ -39,7 +23,7 @@ enum { CONTEXT = 2048 }; /* of the KV memory shown as an example */
 
 struct options {
 	const char *directory, *tokenize, *detokenize;
-	bool json, card, check;
+	bool json, card, check, help;
 };
 
 struct report {
@@ -53,51 +37,41 @@ struct report {
 	struct error unusable;
 };
 
-static int parse(int argc, char **argv, struct options *options, bool *help, struct error *error)
-{
-	static const struct option longs[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "card", no_argument, NULL, 'c' },
-		{ "check", no_argument, NULL, 'k' },
-		{ "tokenize", required_argument, NULL, 't' },
-		{ "detokenize", required_argument, NULL, 'd' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int option;
+#define AT(field) offsetof(struct options, field)
 
-	optind = 1;
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, "h", longs, NULL)) != -1)
-		switch (option) {
-		case 'j':
-			options->json = true;
-			break;
-		case 'c':
-			options->card = true;
-			break;
-		case 'k':
-			options->check = true;
-			break;
-		case 't':
-			options->tokenize = optarg;
-			break;
-		case 'd':
-			options->detokenize = optarg;
-			break;
-		case 'h':
-			*help = true;
-			return 0;
-		default:
-			return error_set(error, ERROR_INPUT, NULL,
-				"option %s is unknown or lacks its value; octant model --help lists them", argv[optind - 1]);
-		}
-	if (optind + 1 != argc)
-		return error_set(error, ERROR_INPUT, NULL, "%s; octant model DIR would be right",
-			optind < argc ? "there are too many arguments" : "no directory is named");
+static const struct option_row rows[] = {
+	{ "--json", NULL, OPTION_FLAG, AT(json), NULL, 0, 0, "for programs (default: for people)" },
+	{ "--card", NULL, OPTION_FLAG, AT(card), NULL, 0, 0, "only the card" },
+	{ "--check", NULL, OPTION_FLAG, AT(check), NULL, 0, 0, "also read every weight and refuse what is not finite" },
+	{ "--tokenize", "FILE", OPTION_TEXT, AT(tokenize), NULL, 0, 0,
+		"JSON lines {\"text\": \"…\"} to {\"ids\": […]}, special tokens added; - is standard input" },
+	{ "--detokenize", "FILE", OPTION_TEXT, AT(detokenize), NULL, 0, 0,
+		"JSON lines {\"ids\": […]} to {\"text\": \"…\"}, special tokens left out" },
+	{ "--help", NULL, OPTION_FLAG, AT(help), NULL, 0, 0, "this text" },
+};
+
+static const struct option_table table = { .command = "octant model", .rows = rows, .count = sizeof rows / sizeof *rows,
+	.arguments_at = AT(directory), .argument_count = 1 };
+
+static void print_usage(void)
+{
+	puts("usage: octant model DIR [OPTION]…\n\n"
+	     "Tells what a Hugging Face directory holds: family, sizes, parameters by kind, memory, files, tokenizer, and a\n"
+	     "`model` card for a graph description. config.json alone is enough; with weights, every tensor's name and shape\n"
+	     "is checked.\n");
+	options_print(&table);
+	puts("\nexample: echo '{\"text\": \"one two\"}' | octant model DIR --tokenize -");
+}
+
+static int parse(int argc, char **argv, struct options *options, struct error *error)
+{
+	int code = options_parse(&table, argc, argv, options, error);
+	if (code || options->help)
+		return code;
+	if (!options->directory)
+		return error_set(error, ERROR_INPUT, NULL, "no directory is named; octant model DIR would be right");
 	if (options->tokenize && options->detokenize)
 		return error_set(error, ERROR_INPUT, NULL, "--tokenize and --detokenize exclude each other");
-	options->directory = argv[optind];
 	return 0;
 }
 
@@ -397,11 +371,10 @@ int cmd_model(int argc, char **argv)
 	struct options options = {0};
 	struct error error = {0};
 	struct report report = {0};
-	bool help = false;
-	int code = parse(argc, argv, &options, &help, &error);
+	int code = parse(argc, argv, &options, &error);
 
-	if (help) {
-		fputs(usage, stdout);
+	if (!code && options.help) {
+		print_usage();
 		return 0;
 	}
 	if (!code && (options.tokenize || options.detokenize)) {

@@ -1,67 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * octant topology: what this host has, how much of it may be used, and a machine file for graph descriptions. */
-#include <getopt.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include "runtime/topology.h"
 #include "tools/commands.h"
-
-static const char usage[] =
-	"usage: octant topology [OPTION]…\n"
-	"\n"
-	"Tells what this host has (cores, caches, memory, GPUs) and how much of it this process may use.\n"
-	"\n"
-	"  --json      for programs (default: for people)\n"
-	"  --measure   also what a core calculates and reads when all of them do, in about a second\n"
-	"  --machine   a machine file with measured figures, to include in `machine : { … }`\n"
-	"  --help      this text\n"
-	"\n"
-	"example: octant topology --machine > here.cfg\n";
+#include "tools/options.h"
 
 struct options {
-	bool json, measure, machine;
+	bool json, measure, machine, help;
 };
 
-static int parse(int argc, char **argv, struct options *options, bool *help, struct error *error)
-{
-	static const struct option longs[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "measure", no_argument, NULL, 'm' },
-		{ "machine", no_argument, NULL, 'f' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int option;
+#define AT(field) offsetof(struct options, field)
 
-	optind = 1;
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, "h", longs, NULL)) != -1)
-		switch (option) {
-		case 'j':
-			options->json = true;
-			break;
-		case 'm':
-			options->measure = true;
-			break;
-		case 'f':
-			options->machine = true;
-			break;
-		case 'h':
-			*help = true;
-			return 0;
-		default:
-			return error_set(error, ERROR_INPUT, NULL, "option %s is unknown; octant topology --help lists them",
-				argv[optind - 1]);
-		}
-	if (optind < argc)
-		return error_set(error, ERROR_INPUT, NULL, "%s is an argument too many; octant topology takes only options",
-			argv[optind]);
-	if (options->json && options->machine)
+static const struct option_row rows[] = {
+	{ "--json", NULL, OPTION_FLAG, AT(json), NULL, 0, 0, "for programs (default: for people)" },
+	{ "--measure", NULL, OPTION_FLAG, AT(measure), NULL, 0, 0,
+		"also what a core calculates and reads when all of them do, in about a second" },
+	{ "--machine", NULL, OPTION_FLAG, AT(machine), NULL, 0, 0,
+		"a machine file with measured figures, to include in `machine : { … }`" },
+	{ "--help", NULL, OPTION_FLAG, AT(help), NULL, 0, 0, "this text" },
+};
+
+static const struct option_table table = { .command = "octant topology", .rows = rows,
+	.count = sizeof rows / sizeof *rows };
+
+static void print_usage(void)
+{
+	puts("usage: octant topology [OPTION]…\n\n"
+	     "Tells what this host has (cores, caches, memory, GPUs) and how much of it this process may use.\n");
+	options_print(&table);
+	puts("\nexample: octant topology --machine > here.cfg");
+}
+
+static int parse(int argc, char **argv, struct options *options, struct error *error)
+{
+	int code = options_parse(&table, argc, argv, options, error);
+	if (!code && options->json && options->machine && !options->help)
 		return error_set(error, ERROR_INPUT, NULL, "--json and --machine exclude each other");
-	return 0;
+	return code;
 }
 
 static const char *short_bytes(double bytes, char *text, size_t size)
@@ -195,11 +174,11 @@ int cmd_topology(int argc, char **argv)
 	struct error error = {0};
 	struct topology topology;
 	struct topology_speed speed;
-	bool help = false, measure;
-	int code = parse(argc, argv, &options, &help, &error);
+	bool measure;
+	int code = parse(argc, argv, &options, &error);
 
-	if (help) {
-		fputs(usage, stdout);
+	if (!code && options.help) {
+		print_usage();
 		return 0;
 	}
 	measure = options.measure || options.machine;

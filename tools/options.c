@@ -60,10 +60,10 @@ static int refuse(const struct option_table *table, const char *word, size_t len
 	char name[64];
 	snprintf(name, sizeof name, "%.*s", (int) (length < 60 ? length : 60), word);
 	for (int i = 0; i < table->count && i < 127; i++)
-		names[i] = table->rows[i].name;
-	const char *nearest = error_nearest(name, names);
+		names[i] = table->rows[i].name + 2; /* dashes would make all names alike */
+	const char *nearest = error_nearest(name + strspn(name, "-"), names);
 	if (nearest)
-		return error_set(error, ERROR_INPUT, NULL, "there is no option %s; did you mean %s?", name, nearest);
+		return error_set(error, ERROR_INPUT, NULL, "there is no option %s; did you mean --%s?", name, nearest);
 	return error_set(error, ERROR_INPUT, NULL, "there is no option %s; %s --help lists them", name, table->command);
 }
 
@@ -193,7 +193,7 @@ int options_parse(const struct option_table *table, int argc, char **argv, void 
 			continue;
 		}
 		size_t length = strcspn(word, "=");
-		const struct option_row *o = word[1] == '-' ? find(table, word, length) : NULL;
+		const struct option_row *o = find(table, word, length);
 		if (!o)
 			return refuse(table, word, length, error);
 		code = take_value(o, word[length] ? word + length + 1 : NULL, argc, argv, &i, &value, error);
