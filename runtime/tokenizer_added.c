@@ -333,8 +333,11 @@ static int cut_chunk(const struct added *added, const struct trie *trie, const c
 		if (done < start)
 			piece_add(&work->next_pieces, chunk.start + done, start - done,
 				chunk.origin > done ? chunk.origin - done : 0, -1);
-		piece_add(&work->next_pieces, 0, 0, 0, token->id);
-		done = end;
+		/* A token whose text an earlier one took along with its white space is none. */
+		if (start < end)
+			piece_add(&work->next_pieces, 0, 0, 0, token->id);
+		if (start <= end)
+			done = end;
 	}
 	if (done < size)
 		piece_add(&work->next_pieces, chunk.start + done, size - done,

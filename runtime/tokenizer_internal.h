@@ -88,6 +88,10 @@ void work_free(struct work *work);
 
 /* ---- regular expressions (tokenizer_regex.c) ---- */
 
+/* Oniguruma's syntax to PCRE2's (tokenizer_pattern.c); the caller frees *out. */
+int pattern_rewrite(const struct tokenizer_source *source, const char *part, const char *pattern, size_t size,
+	struct text_buffer *out);
+
 struct regex;
 
 /* Compiles a pattern written for Oniguruma; `literal` takes it as plain text. NULL and error on failure. */

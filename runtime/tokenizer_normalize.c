@@ -98,6 +98,9 @@ static int load_kind(const struct tokenizer_source *source, const json_t *json, 
 		normalizer->kind = replace ? NORMALIZE_REPLACE : NORMALIZE_PREPEND;
 		if ((rc = source_string(source, PART, json, replace ? "content" : "prepend", &text, &bytes)))
 			return rc;
+		/* The library then no longer knows where the first character came from, with odd effects later. */
+		if (!replace && !bytes)
+			return source_error(source, PART, "Prepend with an empty string is not supported");
 		text_append(&normalizer->content, text, bytes);
 		if (normalizer->content.failed)
 			return error_memory(source->error, "reading a tokenizer");
