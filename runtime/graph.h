@@ -19,6 +19,7 @@
 
 #define GRAPH_MAX_STEPS 32
 #define GRAPH_MAX_LINKS 128
+#define GRAPH_MAX_SWITCHES 64
 #define GRAPH_TEXT 128
 
 struct graph_place {
@@ -51,7 +52,7 @@ struct graph_device {
 	double launch_s;     /* fixed cost of one task */
 };
 
-struct graph_link { /* between two devices, or a device and the switch (device −1); full duplex */
+struct graph_link { /* between two devices or switches (−1, −2, …); full duplex (runtime/routes.h) */
 	int from, to;
 	double bandwidth; /* bytes/s each way */
 	double latency_s;

@@ -81,7 +81,7 @@ static int read_links(
 		};
 		if (link.from == link.to || link.from >= machine->devices || link.to >= machine->devices)
 			return graph_error(error, &place,
-				"a link from %d to %d on a machine of %d devices; two of -1 (the switch) to %d",
+				"a link from %d to %d on a machine of %d devices; two of -1 (a switch; -2: another) to %d",
 				link.from, link.to, machine->devices, machine->devices - 1);
 		if (machine->links == GRAPH_MAX_LINKS)
 			return graph_error(error, &place,
@@ -118,12 +118,12 @@ int graph_read_machine(const struct graph_text *text, struct graph *graph, struc
 	if (interconnect) {
 		const char *name = graph_word(text, interconnect, "machine.interconnect.name");
 		snprintf(machine->interconnect, sizeof machine->interconnect, "%s", name ? name : "switch");
-		for (int i = 0; i < machine->devices; i++)
+		for (int i = 0; i < machine->devices; i++) /* from device to device: two links, half the latency each */
 			machine->link[machine->links++] = (struct graph_link){
 				.from = i,
 				.to = -1,
 				.bandwidth = graph_number(text, interconnect, "machine.interconnect.bandwidth"),
-				.latency_s = graph_number(text, interconnect, "machine.interconnect.latency_s"),
+				.latency_s = graph_number(text, interconnect, "machine.interconnect.latency_s") / 2,
 			};
 	}
 	return read_links(text, graph_find(text, group, "machine.links"), machine, error);

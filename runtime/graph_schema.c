@@ -82,8 +82,8 @@ const struct graph_key graph_keys[] = {
 	{"machine.interconnect.latency_s", KEY_NUMBER, "seconds", "5e-6", NULL, 0, 1, "from device to device"},
 	{"machine.links", KEY_LIST, NULL, "those of the interconnect", NULL, 0, 0,
 		"links one by one, besides or in place of the interconnect"},
-	{"machine.links[].from", KEY_INTEGER, "device", NULL, NULL, -1, 63, "one end; -1: the switch"},
-	{"machine.links[].to", KEY_INTEGER, "device", NULL, NULL, -1, 63, "the other end; -1: the switch"},
+	{"machine.links[].from", KEY_INTEGER, "device", NULL, NULL, -64, 63, "one end; -1, -2, …: a switch"},
+	{"machine.links[].to", KEY_INTEGER, "device", NULL, NULL, -64, 63, "the other end; -1, -2, …: a switch"},
 	{"machine.links[].bandwidth", KEY_NUMBER, "bytes/s", NULL, NULL, 1, 1e18, "each way"},
 	{"machine.links[].latency_s", KEY_NUMBER, "seconds", "5e-6", NULL, 0, 1, "from end to end"},
 

@@ -4,16 +4,24 @@
 #include "tasks/call.h"
 #include <string.h>
 
-static struct work all_gather_work(const struct call *c)
+static double bytes_of(const struct call *c)
 {
 	struct range rows = call_group_rows(c, c->group);
-	double bytes = (rows.end - rows.first) * 4.0 * c->deployment->model->hidden;
-	struct work work = work_rows(1, bytes * c->members);
-	if (c->members > 1) {
-		work.link_bytes = bytes * (c->members - 1) / c->members;
-		work.link_steps = c->members - 1;
-	}
+	return (rows.end - rows.first) * call_row_bytes(c);
+}
+
+/* Each shard is read for each of the n−1 others, which write it. */
+static struct work all_gather_work(const struct call *c)
+{
+	struct work work = work_rows(2.0 * (c->members - 1), bytes_of(c));
+	work.steps = c->members - 1;
 	return work;
+}
+
+/* A ring: each member passes on (n−1)/n of the rows in n−1 steps. */
+static int all_gather_flows(const struct call *c, struct flow *flow)
+{
+	return call_ring(c, bytes_of(c) * (c->members - 1) / c->members, flow);
 }
 
 static int all_gather_run(struct engine_call *call, void *workspace, struct error *error)
@@ -37,6 +45,7 @@ static const struct call_type all_gather_type = {
 	.engine = { .name = "all_gather", .kind = TASK_ALL_GATHER, .collective = true, .run = all_gather_run,
 		.cost = call_cost },
 	.work = all_gather_work,
+	.flows = all_gather_flows,
 };
 
 void all_gather_insert(struct lowering *l, const struct graph_step *step, int stage, int layer)

@@ -5,17 +5,39 @@
  * squares that q and k norms over all heads need. One task for all members. */
 #include "tasks/call.h"
 
-static struct work all_reduce_work(const struct call *c)
+static double bytes_of(const struct call *c)
 {
 	const struct micro_batch *b = call_batch(c);
 	double rows = c->group < 0 ? b->rows : b->group_row[c->group + 1] - b->group_row[c->group];
-	double row = c->takes == FORM_QKV ? 8.0 : 4.0 * c->deployment->model->hidden;
-	struct work work = work_rows(rows, row * (2 * c->members + 1));
-	if (c->members > 1) { /* a ring: each member sends 2·(n−1)/n of the message in 2·(n−1) steps */
-		work.link_bytes = rows * row * 2 * (c->members - 1) / c->members;
-		work.link_steps = 2 * (c->members - 1);
-	}
+	return rows * (c->takes == FORM_QKV ? 2 * sizeof(float) : call_row_bytes(c));
+}
+
+/* Devices that get a row's sum: all members, or, of a stage with several attention groups, those of its group. */
+static int receivers(const struct call *c)
+{
+	return c->group < 0 ? c->deployment->mesh->tensor : c->members;
+}
+
+/* n addends and the residual are read once for each row; its receivers write the sum. */
+static struct work all_reduce_work(const struct call *c)
+{
+	struct work work = work_rows(c->members + 1 + receivers(c), bytes_of(c));
+	work.steps = c->members - 1 + receivers(c) - 1;
 	return work;
+}
+
+/* A reduce_scatter over all members, (n−1)/n of the message, then an all_gather among those that get the rows, (t−1)/t of
+ * their group's part of it: with one group 2 (n−1)/n. */
+static int all_reduce_flows(const struct call *c, struct flow *flow)
+{
+	int n = c->members, t = receivers(c), groups = n / t;
+	int flows = call_ring(c, bytes_of(c) * (n - 1) / n, flow);
+	for (int m = 0; m < n && t > 1; m++) {
+		int next = m / t * t + (m + 1) % t;
+		flow[flows++] = (struct flow){ call_device(c, m)->part->device, call_device(c, next)->part->device,
+			bytes_of(c) / groups * (t - 1) / t };
+	}
+	return flows;
 }
 
 static void sum_squares(const struct call *c)
@@ -64,6 +86,7 @@ static const struct call_type all_reduce_type = {
 	.engine = { .name = "all_reduce", .kind = TASK_ALL_REDUCE, .collective = true, .run = all_reduce_run,
 		.cost = call_cost },
 	.work = all_reduce_work,
+	.flows = all_reduce_flows,
 };
 
 void all_reduce_insert(struct lowering *l, const struct graph_step *step, int stage, int layer)

@@ -5,20 +5,52 @@
  * read-only to StarPU, and two chunks of one sequence are ordered by an explicit dependency (deployment.c). */
 #include "tasks/call.h"
 
-static struct work attention_work(const struct call *c)
+static struct attention_shape shape_of(const struct call *c)
+{
+	const struct attention_weights *w = &c->layer->attention;
+	return (struct attention_shape){ w->hidden, w->heads, w->kv_heads, w->head_dim, w->compute,
+		c->deployment->graph->kv.dtype, call_residual(c) };
+}
+
+/* Row r of a segment that starts at position p attends to p + r + 1 keys: n · p + n (n + 1) / 2 for n rows; the p
+ * earlier tokens' keys and values are read once for all of them. */
+static void count_keys(const struct call *c, double *keys, double *tokens)
 {
 	const struct micro_batch *b = call_batch(c);
-	const struct attention_weights *w = &c->layer->attention;
-	double rows = 0, keys = 0, tokens = 0;
+	*keys = *tokens = 0;
 	for (int i = b->group_segment[c->group]; i < b->group_segment[c->group + 1]; i++) {
 		const struct segment *s = &b->segment[i];
-		rows += s->rows;
-		keys += (double) s->rows * s->position + 0.5 * s->rows * (s->rows + 1.0);
-		tokens += s->position;
+		*keys += (double) s->rows * s->position + 0.5 * s->rows * (s->rows + 1.0);
+		*tokens += s->position;
 	}
-	struct attention_shape shape = {
-		w->hidden, w->heads, w->kv_heads, w->head_dim, w->compute, c->deployment->graph->kv.dtype };
-	return work_attention(&shape, rows, keys, tokens);
+}
+
+static double rows_of(const struct call *c)
+{
+	struct range rows = call_group_rows(c, c->group);
+	return rows.end - rows.first;
+}
+
+static struct work attention_work(const struct call *c)
+{
+	struct attention_shape shape = shape_of(c);
+	double keys, tokens;
+	count_keys(c, &keys, &tokens);
+	return work_attention(&shape, rows_of(c), keys, tokens);
+}
+
+static struct work qkv_work(const struct call *c)
+{
+	struct attention_shape shape = shape_of(c);
+	return work_qkv(&shape, rows_of(c));
+}
+
+static struct work attend_work(const struct call *c)
+{
+	struct attention_shape shape = shape_of(c);
+	double keys, tokens;
+	count_keys(c, &keys, &tokens);
+	return work_attend(&shape, rows_of(c), keys, tokens);
 }
 
 static struct attention_args arguments(const struct call *c, void *workspace)
@@ -82,13 +114,13 @@ static const struct call_type attention_type = {
 
 static const struct call_type qkv_type = {
 	.engine = { .name = "qkv", .kind = TASK_QKV, .run = qkv_run, .cost = call_cost },
-	.work = attention_work,
+	.work = qkv_work,
 	.wanted = call_wanted_rows,
 };
 
 static const struct call_type attend_type = {
 	.engine = { .name = "attend", .kind = TASK_ATTEND, .run = attend_run, .cost = call_cost },
-	.work = attention_work,
+	.work = attend_work,
 	.wanted = call_wanted_rows,
 	.appends = true,
 };

@@ -2,7 +2,7 @@
  *
  * What all kinds of call share: their rows, their cost, and their place in a slot's program. */
 #include "tasks/call.h"
-#include "runtime/cost.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,13 +31,66 @@ bool call_wanted_rows(const struct call *c)
 	return own.end > own.first;
 }
 
+void call_estimate(const struct call *c, struct cost *cost, struct work *work, struct flow *flow, int *flows)
+{
+	const struct call_type *type = (const struct call_type *) c->base.type;
+	const struct deployment *d = c->deployment;
+	/* members do their parts side by side, but for a host's one worker */
+	double share = d->routes ? 1.0 / c->members : 1;
+	*work = type->work(c);
+	*flows = type->flows && d->routes ? type->flows(c, flow) : 0;
+	cost_of(&d->graph->machine, d->routes, call_device(c, 0)->part->device, work->flops * share, work->bytes * share, flow,
+		*flows, work->steps, cost);
+}
+
 double call_cost(const struct engine_call *call)
 {
-	const struct call *c = call_of(call);
-	const struct graph_machine *machine = &c->deployment->graph->machine;
-	struct work work = ((const struct call_type *) call->type)->work(c);
-	return cost_seconds(machine, call_device(c, 0)->part->device, work.flops, work.bytes)
-		+ cost_link_seconds(machine, work.link_bytes, work.link_steps);
+	struct flow flow[CALL_MAX_FLOWS];
+	struct work work;
+	struct cost cost;
+	int flows;
+	call_estimate(call_of(call), &cost, &work, flow, &flows);
+	return cost.seconds;
+}
+
+struct expert_rows call_expert_rows(const struct call *c, int member)
+{
+	const struct deployment *d = c->deployment;
+	const struct micro_batch *b = call_batch(c);
+	const struct layer_part *layer = call_layer(c, member);
+	double own = layer->experts, chosen = (double) d->model->top_k / d->model->experts;
+	if (!d->routing_known || !b->routed)
+		return (struct expert_rows){ b->rows * chosen * own, own * (1 - pow(1 - chosen, b->rows)) };
+	const int32_t *count = b->routed + (size_t) layer->layer * (size_t) d->model->experts + layer->first_expert;
+	struct expert_rows rows = { 0, 0 };
+	for (int e = 0; e < layer->experts; e++) {
+		rows.rows += count[e];
+		rows.groups += count[e] > 0;
+	}
+	return rows;
+}
+
+int call_ring(const struct call *c, double bytes, struct flow *flow)
+{
+	for (int m = 0; m < c->members && c->members > 1; m++)
+		flow[m] = (struct flow){ call_device(c, m)->part->device,
+			call_device(c, (m + 1) % c->members)->part->device, bytes };
+	return c->members > 1 ? c->members : 0;
+}
+
+int call_all_to_all(const struct call *c, double row_bytes, bool back, struct flow *flow)
+{
+	int n = 0, rows = call_batch(c)->rows;
+	for (int to = 0; to < c->members; to++) {
+		double each = rows ? call_expert_rows(c, to).rows / rows * row_bytes : 0;
+		for (int from = 0; from < c->members; from++) {
+			struct range own = call_own_rows(c, from);
+			int a = call_device(c, from)->part->device, b = call_device(c, to)->part->device;
+			if (from != to && each > 0 && own.end > own.first)
+				flow[n++] = (struct flow){ back ? b : a, back ? a : b, (own.end - own.first) * each };
+		}
+	}
+	return n;
 }
 
 int call_add(struct lowering *l, const struct call_type *type, int stage, int layer, int device, int members,

@@ -7,6 +7,7 @@
 #ifndef OCTANT_TASKS_CALL_H
 #define OCTANT_TASKS_CALL_H
 
+#include "runtime/cost.h"
 #include "tasks/deployment.h"
 #include "tasks/kinds.h"
 #include "tasks/work.h"
@@ -20,9 +21,14 @@ enum call_kind {
 	CALL_KINDS
 };
 
+enum { CALL_MAX_FLOWS = MESH_MAX_DEVICES * MESH_MAX_DEVICES };
+
 struct call_type {
 	struct engine_type engine; /* must be first */
 	struct work (*work)(const struct call *call);
+	/* What it moves between devices, over all its steps: fills `flow` [CALL_MAX_FLOWS] and returns how many. NULL:
+	 * nothing. */
+	int (*flows)(const struct call *call, struct flow *flow);
 	/* Whether there is anything to do for this micro-batch; calls without are not submitted. NULL: always. */
 	bool (*wanted)(const struct call *call);
 	bool appends; /* to KV pages: runs after earlier chunks of the same sequences (deployment_submit) */
@@ -45,8 +51,11 @@ struct call {
 /* Kind names for traces: [CALL_KINDS]. */
 extern const char *const call_kind_names[CALL_KINDS];
 
-/* Seconds by the roofline of the device that it runs on: what predicting schedulers are told. */
+/* Seconds by the roofline of the device that it runs on, or, of a collective, by its links: what predicting schedulers
+ * are told. On a host, where one worker does it all in memory, a collective costs its bytes. */
 double call_cost(const struct engine_call *call);
+/* The same, with what it consists of. `flow` [CALL_MAX_FLOWS] is filled, *flows says how many. */
+void call_estimate(const struct call *call, struct cost *cost, struct work *work, struct flow *flow, int *flows);
 
 /* ---- what behaviours ask for */
 static inline const struct call *call_of(const struct engine_call *call)
@@ -78,6 +87,33 @@ static inline float *rows_at(float *rows, int row, int hidden)
 	return rows + (size_t) row * (size_t) hidden;
 }
 bool call_wanted_rows(const struct call *c); /* its group has rows */
+
+/* ---- what costs ask for */
+static inline const struct layer_part *call_layer(const struct call *c, int member)
+{
+	const struct device_part *device = call_device(c, member);
+	return &device->layer[c->base.layer - device->first_layer];
+}
+static inline enum dtype call_residual(const struct call *c)
+{
+	return c->deployment->graph->residual;
+}
+/* Bytes of a row of the residual stream. */
+static inline double call_row_bytes(const struct call *c)
+{
+	return (double) c->deployment->model->hidden * (double) dtype_bytes(call_residual(c));
+}
+/* Rows that the experts of a member get, and how many of them get any: as counted where the micro-batch's routing is
+ * known before it runs (deployment.routing_known), else even: rows · top_k · own / E, and own · (1 − (1 − top_k/E)^rows) of
+ * them on average. */
+struct expert_rows {
+	double rows, groups;
+};
+struct expert_rows call_expert_rows(const struct call *c, int member);
+/* Each member sends `bytes` to the next, the last one to the first. */
+int call_ring(const struct call *c, double bytes, struct flow *flow);
+/* Rows of `row_bytes` from each member's row shard to the experts that they chose (dispatch), or back (combine). */
+int call_all_to_all(const struct call *c, double row_bytes, bool back, struct flow *flow);
 
 /* ---- lowering */
 struct lowering {

@@ -5,24 +5,21 @@
  * an addend that an all_reduce or reduce_scatter over the stage joins. */
 #include "tasks/call.h"
 
+/* The experts' rows are read; the sums are written: local, on each device for all rows; else into the residual stream,
+ * which is read too. */
 static struct work combine_work(const struct call *c)
 {
-	const struct deployment *d = c->deployment;
-	double rows = (double) call_batch(c)->rows * d->model->top_k, row = 4.0 * d->model->hidden;
-	if (c->group >= 0)
-		return work_rows(call_batch(c)->rows, row * (1 + (double) d->model->top_k / d->mesh->experts));
-	struct work work = work_rows(rows * d->mesh->expert_tensor, 2 * row);
-	if (c->members > 1) {
-		work.link_bytes = rows * d->mesh->expert_tensor * row * (c->members - 1) / c->members / c->members;
-		work.link_steps = c->members - 1;
-	}
+	double rows = 0;
+	for (int m = 0; m < c->members; m++)
+		rows += call_expert_rows(c, m).rows;
+	struct work work = work_rows(rows + (c->group < 0 ? 2.0 : 1.0) * call_batch(c)->rows, call_row_bytes(c));
+	work.steps = c->members > 1; /* all at once */
 	return work;
 }
 
-static const struct layer_part *layer_of(const struct call *c, int member)
+static int combine_flows(const struct call *c, struct flow *flow)
 {
-	const struct device_part *device = call_device(c, member);
-	return &device->layer[c->base.layer - device->first_layer];
+	return call_all_to_all(c, call_row_bytes(c), true, flow);
 }
 
 static int combine_all_to_all_run(struct engine_call *call, void *workspace, struct error *error)
@@ -37,8 +34,8 @@ static int combine_all_to_all_run(struct engine_call *call, void *workspace, str
 		const struct mesh_part *part = call_device(c, m)->part;
 		out[part->experts][part->slice] = call_message(c, m)->done;
 		groups[part->experts] = (struct combine_group){
-			.first_expert = layer_of(c, m)->first_expert,
-			.experts = layer_of(c, m)->experts,
+			.first_expert = call_layer(c, m)->first_expert,
+			.experts = call_layer(c, m)->experts,
 			.slices = mesh->expert_tensor,
 			.out = out[part->experts],
 		};
@@ -92,6 +89,7 @@ static const struct call_type all_to_all_type = {
 	.engine = { .name = "combine", .kind = TASK_COMBINE, .collective = true, .run = combine_all_to_all_run,
 		.cost = call_cost },
 	.work = combine_work,
+	.flows = combine_flows,
 };
 
 static const struct call_type local_type = {

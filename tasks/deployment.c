@@ -49,6 +49,9 @@ static int prepare(struct deployment *d, const struct graph *graph, enum dtype c
 		.stride = gemm_stride(graph->model.hidden, compute),
 	};
 	d->row_bytes = d->stride * dtype_bytes(compute);
+	int code = routes_make(&graph->machine, &d->routes, error);
+	if (code)
+		return code;
 	d->device = calloc((size_t) d->mesh->devices, sizeof *d->device);
 	if (!d->device)
 		return error_memory(error, "placing the parts");
@@ -110,6 +113,8 @@ static void free_parts(struct deployment *d)
 	}
 	free(d->device);
 	d->device = NULL;
+	routes_destroy(d->routes);
+	d->routes = NULL;
 }
 
 static int too_large(const struct graph *graph, struct error *error)
@@ -166,6 +171,7 @@ static int place_all(struct deployment *d, struct error *error)
 		if (code)
 			return code;
 		d->arenas[i] = device->arena;
+		device->base = device->arena.base;
 		for (int l = 0; l < device->layers; l++) {
 			struct layer_part *layer = &device->layer[l];
 			layer->expert = calloc((size_t) layer->experts + 1, sizeof *layer->expert);
@@ -201,7 +207,7 @@ static int register_parts(struct deployment *d, struct error *error)
 				return code;
 		}
 		snprintf(name, sizeof name, "embedding and head, device %d", number);
-		code = engine_buffer_create(d->engine, device->arena.base, ARENA_ALIGN, true, name, &device->ends_buffer,
+		code = engine_buffer_create(d->engine, device->base, ARENA_ALIGN, true, name, &device->ends_buffer,
 			error);
 		if (code)
 			return code;
@@ -340,6 +346,46 @@ int deployment_sketch(const struct graph *graph, enum dtype compute, const struc
 		if (carve.over)
 			code = too_large(graph, error);
 	}
+	if (!code)
+		code = lower_all(d, error);
+	if (code)
+		deployment_destroy(d);
+	else
+		*out = d;
+	return code;
+}
+
+/* Every block gets an address of its own; none is ever touched. */
+static int place_nowhere(struct deployment *d, struct error *error)
+{
+	struct message *messages[d->sizes.slots];
+	char *base = (char *) (uintptr_t) 4096;
+	for (int i = 0; i < d->mesh->devices; i++) {
+		struct device_part *device = &d->device[i];
+		for (int s = 0; s < d->sizes.slots; s++)
+			messages[s] = &d->slot[s].message[i];
+		struct carve carve = { base, 0, SIZE_MAX / 4, false };
+		device->base = base;
+		place_device(d, device, &carve, messages);
+		if (carve.over || carve.used > SIZE_MAX / 4 / MESH_MAX_DEVICES)
+			return too_large(d->graph, error);
+		base += carve.used;
+	}
+	return 0;
+}
+
+int deployment_simulate(const struct graph *graph, enum dtype compute, const struct deployment_sizes *sizes,
+	struct engine *engine, struct deployment **out, struct error *error)
+{
+	struct deployment *d = calloc(1, sizeof *d);
+	if (!d)
+		return error_memory(error, "building the deployment");
+	int code = begin(d, graph, compute, sizes, error);
+	d->engine = engine;
+	if (!code)
+		code = place_nowhere(d, error);
+	if (!code)
+		code = register_parts(d, error);
 	if (!code)
 		code = lower_all(d, error);
 	if (code)

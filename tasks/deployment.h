@@ -22,6 +22,7 @@
 #include "runtime/checkpoint.h"
 #include "runtime/engine.h"
 #include "runtime/graph.h"
+#include "runtime/routes.h"
 
 /* What one device holds of one layer. Pointers lie in the device's arena. */
 struct layer_part {
@@ -48,6 +49,7 @@ struct layer_part {
 struct device_part {
 	const struct mesh_part *part;
 	struct arena arena;
+	char *base; /* where its memory begins; nothing lies there in a simulation */
 	int first_layer, layers;
 	struct layer_part *layer; /* [layers] */
 	/* first stage */
@@ -121,6 +123,8 @@ struct deployment {
 	struct deployment_sizes sizes;
 	enum dtype compute;
 	bool all_to_all;    /* the layer chain's dispatch sends rows */
+	bool routing_known; /* micro_batch.routed is filled before a micro-batch is submitted: costs go by it */
+	struct routes *routes; /* between the machine's devices; NULL: a host */
 	size_t stride;      /* of h, in elements */
 	size_t row_bytes;   /* of h */
 	struct rope_table rope;
@@ -150,6 +154,10 @@ void deployment_destroy(struct deployment *deployment); /* accepts NULL and half
  * FLOPs and bytes for any micro-batch but cannot run. For the plan and the simulation. */
 int deployment_sketch(const struct graph *graph, enum dtype compute, const struct deployment_sizes *sizes,
 	struct deployment **deployment, struct error *error);
+
+/* The same as deployment_create for an engine that simulates: buffers are known to it by addresses where nothing lies. */
+int deployment_simulate(const struct graph *graph, enum dtype compute, const struct deployment_sizes *sizes,
+	struct engine *engine, struct deployment **deployment, struct error *error);
 
 /* Submits all calls of the micro-batch in slot `micro_batch->number` % slots, which must be free. */
 int deployment_submit(struct deployment *deployment, struct micro_batch *micro_batch, struct error *error);

@@ -5,20 +5,20 @@
  * the replicated ones. Rows move exactly as routed: none is padded or dropped. */
 #include "tasks/call.h"
 
+/* Rows are read where they are and written where their experts are: own experts', or all members'. */
 static struct work dispatch_work(const struct call *c)
 {
-	const struct deployment *d = c->deployment;
-	double rows = (double) call_batch(c)->rows * d->model->top_k, row = (double) d->row_bytes;
-	if (c->group >= 0) { /* local: this device's share */
-		rows *= (double) c->layer->experts / d->model->experts;
-		return work_rows(rows, 2 * row);
-	}
-	struct work work = work_rows(rows * d->mesh->expert_tensor, 2 * row);
-	if (c->members > 1) {
-		work.link_bytes = rows * d->mesh->expert_tensor * row * (c->members - 1) / c->members / c->members;
-		work.link_steps = c->members - 1;
-	}
+	double rows = 0;
+	for (int m = 0; m < c->members; m++)
+		rows += call_expert_rows(c, m).rows;
+	struct work work = work_rows(rows, 2 * (double) c->deployment->row_bytes);
+	work.steps = c->members > 1; /* all at once */
 	return work;
+}
+
+static int dispatch_flows(const struct call *c, struct flow *flow)
+{
+	return call_all_to_all(c, (double) c->deployment->row_bytes, false, flow);
 }
 
 static struct dispatch_destination destination(const struct call *c, int member)
@@ -74,6 +74,7 @@ static const struct call_type all_to_all_type = {
 	.engine = { .name = "dispatch", .kind = TASK_DISPATCH, .collective = true, .run = dispatch_run,
 		.cost = call_cost },
 	.work = dispatch_work,
+	.flows = dispatch_flows,
 };
 
 /* The same kind in traces, but no data leaves the device. */

@@ -7,7 +7,8 @@
 static struct work embed_work(const struct call *c)
 {
 	struct range rows = call_own_rows(c, 0);
-	return work_embed(c->deployment->model->hidden, call_device(c, 0)->embedding_dtype, rows.end - rows.first);
+	return work_embed(c->deployment->model->hidden, call_device(c, 0)->embedding_dtype, call_residual(c),
+		rows.end - rows.first);
 }
 
 static int embed_run(struct engine_call *call, void *workspace, struct error *error)

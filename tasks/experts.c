@@ -9,9 +9,8 @@
 static struct work experts_cost(const struct call *c)
 {
 	const struct model *model = c->deployment->model;
-	double rows = (double) call_batch(c)->rows * model->top_k * c->layer->experts / model->experts;
-	double groups = rows < c->layer->experts ? rows : c->layer->experts;
-	return work_experts(model->hidden, c->layer->width, c->deployment->compute, rows, groups);
+	struct expert_rows rows = call_expert_rows(c, 0);
+	return work_experts(model->hidden, c->layer->width, c->deployment->compute, call_residual(c), rows.rows, rows.groups);
 }
 
 static int experts_run(struct engine_call *call, void *workspace, struct error *error)
@@ -51,7 +50,7 @@ static struct range shared_rows(const struct call *c)
 static struct work shared_work(const struct call *c)
 {
 	struct range rows = shared_rows(c);
-	return work_mlp(c->deployment->model->hidden, c->layer->shared_width, c->deployment->compute,
+	return work_mlp(c->deployment->model->hidden, c->layer->shared_width, c->deployment->compute, call_residual(c),
 		rows.end - rows.first);
 }
 

@@ -6,13 +6,32 @@
 #include "tasks/call.h"
 #include <string.h>
 
+/* Of all rows: normalised, and where experts choose among them their numbers and weights. */
+static double bytes_of(const struct call *c)
+{
+	double row = (double) c->deployment->row_bytes;
+	if (c->takes == FORM_REPLICATED_ROUTED)
+		row += c->deployment->model->top_k * (double) (sizeof(int32_t) + sizeof(float));
+	return call_batch(c)->rows * row;
+}
+
+/* Each group's rows are read for, and written on, every device of the others. */
 static struct work gather_rows_work(const struct call *c)
 {
-	double bytes = (double) call_batch(c)->rows * (double) c->deployment->row_bytes;
-	struct work work = work_rows(1, bytes * c->members);
-	work.link_bytes = bytes * (c->members - 1) / c->members;
-	work.link_steps = c->members - 1;
+	int groups = c->deployment->mesh->groups;
+	struct work work = work_rows(2.0 * (c->members - c->deployment->mesh->tensor), bytes_of(c));
+	work.steps = groups - 1;
 	return work;
+}
+
+/* A ring over the groups, for each tensor rank: (g−1)/g of all rows. */
+static int gather_rows_flows(const struct call *c, struct flow *flow)
+{
+	int groups = c->deployment->mesh->groups, tensor = c->deployment->mesh->tensor;
+	for (int m = 0; m < c->members; m++)
+		flow[m] = (struct flow){ call_device(c, m)->part->device,
+			call_device(c, (m + tensor) % c->members)->part->device, bytes_of(c) * (groups - 1) / groups };
+	return c->members;
 }
 
 static void copy_rows(const struct call *c, const struct message *from, struct message *to, struct range rows)
@@ -44,6 +63,7 @@ static const struct call_type gather_rows_type = {
 	.engine = { .name = "gather_rows", .kind = CALL_GATHER_ROWS, .collective = true, .run = gather_rows_run,
 		.cost = call_cost },
 	.work = gather_rows_work,
+	.flows = gather_rows_flows,
 };
 
 void gather_rows_insert(struct lowering *l, int stage, int layer, enum form takes)

@@ -6,13 +6,14 @@
 
 static struct work mlp_work(const struct call *c)
 {
-	return work_mlp(c->deployment->model->hidden, c->layer->mlp_width, c->deployment->compute, call_batch(c)->rows);
+	return work_mlp(c->deployment->model->hidden, c->layer->mlp_width, c->deployment->compute, call_residual(c),
+		call_batch(c)->rows);
 }
 
 static struct work norm_work(const struct call *c)
 {
 	struct range rows = call_own_rows(c, 0);
-	return work_rows(rows.end - rows.first, 8.0 * c->deployment->model->hidden);
+	return work_rows(rows.end - rows.first, call_row_bytes(c) + (double) c->deployment->row_bytes);
 }
 
 static int norm_run(struct engine_call *call, void *workspace, struct error *error)

@@ -3,17 +3,24 @@
  * reduce_scatter: residual + partial sums, in rank order, each tensor rank its own shard of the rows. */
 #include "tasks/call.h"
 
-static struct work reduce_scatter_work(const struct call *c)
+static double rows_of(const struct call *c)
 {
 	const struct micro_batch *b = call_batch(c);
-	double rows = c->group < 0 ? b->rows : b->group_row[c->group + 1] - b->group_row[c->group];
-	double row = 4.0 * c->deployment->model->hidden;
-	struct work work = work_rows(rows, row * (c->members + 2));
-	if (c->members > 1) { /* a ring: (n−1)/n of the message in n−1 steps */
-		work.link_bytes = rows * row * (c->members - 1) / c->members;
-		work.link_steps = c->members - 1;
-	}
+	return c->group < 0 ? b->rows : b->group_row[c->group + 1] - b->group_row[c->group];
+}
+
+/* Each row's addends and its residual are read once, and the sum is written. */
+static struct work reduce_scatter_work(const struct call *c)
+{
+	struct work work = work_rows(rows_of(c), call_row_bytes(c) * (c->members + 2));
+	work.steps = c->members - 1;
 	return work;
+}
+
+/* A ring: each member sends (n−1)/n of the message in n−1 steps. */
+static int reduce_scatter_flows(const struct call *c, struct flow *flow)
+{
+	return call_ring(c, rows_of(c) * call_row_bytes(c) * (c->members - 1) / c->members, flow);
 }
 
 static int reduce_scatter_run(struct engine_call *call, void *workspace, struct error *error)
@@ -40,6 +47,7 @@ static const struct call_type reduce_scatter_type = {
 	.engine = { .name = "reduce_scatter", .kind = TASK_REDUCE_SCATTER, .collective = true,
 		.run = reduce_scatter_run, .cost = call_cost },
 	.work = reduce_scatter_work,
+	.flows = reduce_scatter_flows,
 };
 
 void reduce_scatter_insert(struct lowering *l, const struct graph_step *step, int stage, int layer)

@@ -6,7 +6,8 @@
 static struct work route_work(const struct call *c)
 {
 	struct range rows = call_own_rows(c, 0);
-	return work_route(c->deployment->model->hidden, c->deployment->model->experts, rows.end - rows.first);
+	return work_route(c->deployment->model->hidden, c->deployment->model->experts, c->deployment->compute,
+		call_residual(c), rows.end - rows.first);
 }
 
 static int route_run(struct engine_call *call, void *workspace, struct error *error)

@@ -18,7 +18,16 @@ static bool sample_wanted(const struct call *c)
 
 static struct work sample_cost(const struct call *c)
 {
-	return work_sample(c->deployment->model->vocab, samples(c));
+	struct work work = work_sample(c->deployment->model->vocab, samples(c));
+	work.steps = c->members - 1;
+	return work;
+}
+
+/* Ranks need not exchange logits: each tells the next its greatest, that one's token, the sum of exponents so far
+ * and the count, 16 bytes a row. (Draws with top-p or top-k exchange a few candidates more.) */
+static int sample_flows(const struct call *c, struct flow *flow)
+{
+	return call_ring(c, 16.0 * samples(c), flow);
 }
 
 static int sample_run(struct engine_call *call, void *workspace, struct error *error)
@@ -53,6 +62,7 @@ static int sample_run(struct engine_call *call, void *workspace, struct error *e
 static const struct call_type sample_type = {
 	.engine = { .name = "sample", .kind = TASK_SAMPLE, .run = sample_run, .cost = call_cost },
 	.work = sample_cost,
+	.flows = sample_flows,
 	.wanted = sample_wanted,
 };
 

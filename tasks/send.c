@@ -5,14 +5,23 @@
 #include "tasks/call.h"
 #include <string.h>
 
-static struct work send_work(const struct call *c)
+static double bytes_of(const struct call *c)
 {
 	struct range rows = call_own_rows(c, 0);
-	double bytes = (rows.end - rows.first) * 4.0 * c->deployment->model->hidden;
-	struct work work = work_rows(1, 2 * bytes);
-	work.link_bytes = bytes;
-	work.link_steps = 1;
+	return (rows.end - rows.first) * call_row_bytes(c);
+}
+
+static struct work send_work(const struct call *c)
+{
+	struct work work = work_rows(2, bytes_of(c)); /* read here, written there */
+	work.steps = 1;
 	return work;
+}
+
+static int send_flows(const struct call *c, struct flow *flow)
+{
+	flow[0] = (struct flow){ call_device(c, 0)->part->device, c->deployment->device[c->other].part->device, bytes_of(c) };
+	return 1;
 }
 
 static int send_run(struct engine_call *call, void *workspace, struct error *error)
@@ -30,6 +39,7 @@ static int send_run(struct engine_call *call, void *workspace, struct error *err
 static const struct call_type send_type = {
 	.engine = { .name = "send", .kind = TASK_SEND, .collective = true, .run = send_run, .cost = call_cost },
 	.work = send_work,
+	.flows = send_flows,
 	.wanted = call_wanted_rows,
 };
 
