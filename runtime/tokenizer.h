@@ -15,8 +15,11 @@
  * Any other kind, truncation, padding that would change a single text's ids, dropout and subword prefixes
  * or suffixes are refused by name when the file is loaded: nothing is encoded differently from the library.
  *
- * Where the library's and this machine's Unicode tables have different ages, code points that only one of
- * them knows may be split differently.
+ * The same holds for what a regular expression may contain: see runtime/tokenizer_pattern.c.
+ *
+ * Unicode tables have different ages in the library's parts and in PCRE2 and utf8proc here. Code points that are
+ * new since the older one (for NFKC and NFKD of the library that is Unicode 9, U+32FF for instance), or that have
+ * changed their category since, may be normalized or split differently.
  *
  * A tokenizer does not change after tokenizer_load: any number of threads may encode and decode with it.
  * A stream belongs to one thread at a time. */

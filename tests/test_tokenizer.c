@@ -349,6 +349,16 @@ static void bad_files(void **state)
 		{"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a&&b]\"},\"behavior\":\"Isolated\","
 		 "\"invert\":false}," BPE "}",
 			"&&"},
+		{"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?i:\xc3\x9f)\"},"
+		 "\"behavior\":\"Isolated\",\"invert\":false}," BPE "}",
+			"a letter beyond ASCII with (?i)"},
+		{"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?i:fast)\"},"
+		 "\"behavior\":\"Isolated\",\"invert\":false}," BPE "}",
+			"st with (?i)"},
+		{"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?i:'s|'t)|(?:st)\"},"
+		 "\"behavior\":\"Isolated\",\"invert\":false}," BPE "}",
+			NULL},
+		{"{\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"\"}," BPE "}", "Prepend with an empty string"},
 		{"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a\"},\"behavior\":\"Isolated\","
 		 "\"invert\":false}," BPE "}",
 			"( without )"},
