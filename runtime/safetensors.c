@@ -189,23 +189,6 @@ static int check_cover(const struct safetensors *file, size_t data_size, struct 
 	return 0;
 }
 
-/* The reference library pads the header so that tensors are aligned, but the format does not ask for it. */
-static int place_tensors(struct safetensors *file, const unsigned char *data, struct error *error)
-{
-	for (int i = 0; i < file->count; i++) {
-		struct safetensors_tensor *t = &file->tensor[i];
-		t->data = data + t->begin;
-		if (t->dtype < 0 || t->begin == t->end || !((uintptr_t) t->data % dtype_bytes((enum dtype) t->dtype)))
-			continue;
-		t->copy = malloc(t->end - t->begin);
-		if (!t->copy)
-			return error_memory(error, "aligning the tensors of a safetensors file");
-		memcpy(t->copy, t->data, t->end - t->begin);
-		t->data = t->copy;
-	}
-	return 0;
-}
-
 static int read_header(struct safetensors *file, const json_t *header, size_t data_size, struct error *error)
 {
 	size_t room = 0, at = 0;
@@ -267,10 +250,10 @@ int safetensors_open(const char *path, struct safetensors **file, struct error *
 	if (made->count)
 		qsort(made->tensor, (size_t) made->count, sizeof *made->tensor, by_offset);
 	code = check_cover(made, data_size, error);
-	if (!code)
-		code = place_tensors(made, made->map + PREFIX + length, error);
 	if (code)
 		goto out;
+	for (int i = 0; i < made->count; i++)
+		made->tensor[i].data = made->map + PREFIX + length + made->tensor[i].begin;
 	if (made->count)
 		qsort(made->tensor, (size_t) made->count, sizeof *made->tensor, by_name);
 	*file = made;
@@ -291,8 +274,6 @@ void safetensors_close(struct safetensors *file)
 {
 	if (!file)
 		return;
-	for (int i = 0; i < file->count; i++)
-		free(file->tensor[i].copy);
 	if (file->map)
 		munmap((void *) (uintptr_t) file->map, file->size);
 	free(file->tensor);

@@ -33,8 +33,7 @@ struct safetensors_tensor {
 	int rank;
 	int64_t shape[SAFETENSORS_MAX_RANK]; /* [min(rank, SAFETENSORS_MAX_RANK)] */
 	uint64_t begin, end;                 /* in the data part */
-	const void *data;                    /* aligned for its type */
-	void *copy;                          /* what data is where the file does not align it, else NULL */
+	const void *data;                    /* at any address: the format does not ask for alignment */
 };
 
 struct safetensors {

@@ -14,7 +14,7 @@
 #include "runtime/error.h"
 
 struct tensor_view {
-	const void *data; /* aligned for its type; belongs to the checkpoint and lasts as long as it is open */
+	const void *data; /* at any address, aligned or not; belongs to the checkpoint and lasts as long as it is open */
 	enum dtype dtype;
 	int64_t shape[2];
 	int64_t row_stride; /* in elements, at least shape[1] */
