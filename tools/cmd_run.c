@@ -308,6 +308,8 @@ int cmd_run(int argc, char **argv)
 	if (!run)
 		return 1;
 	int code = prepare(run, argc, argv, &error), status;
+	if (code && run->options.dry_run && run->memory.misfit)
+		run_memory_print(run->graph, &run->memory, run->options.json);
 	if (code)
 		error_print(&error);
 	else if (run->options.help)

@@ -95,7 +95,12 @@ int run_memory_plan(const struct graph *graph, const struct requests *requests, 
 		memory->sizes.pages = (double) memory->pages_wanted < fit ? memory->pages_wanted : (int64_t) fit;
 	if (memory->sizes.pages > INT32_MAX)
 		memory->sizes.pages = INT32_MAX;
-	if (fit < 1 || memory->sizes.pages < 1 || (double) memory->sizes.pages > fit) {
+	memory->misfit = fit < 1 || memory->sizes.pages < 1 || (double) memory->sizes.pages > fit;
+	if (memory->misfit) {
+		memory->sizes.pages = graph->kv.pages > 0 ? graph->kv.pages : 1;
+		code = measure(graph, workers, memory, error);
+		if (code)
+			return code;
 		if (graph->kv.pages > 0 && fit >= 1)
 			return error_set(error, ERROR_INPUT, graph->path[0] ? graph->path : NULL, "kv.pages = %ld need %.2f GB "
 				"beside %.2f GB of weights and slots, but this host has %.2f GB to use; at most %.0f pages fit",
@@ -157,7 +162,7 @@ void run_memory_print(const struct graph *graph, const struct run_memory *memory
 		memory->total * 1e-9, memory->available * 1e-9);
 	printf("KV pool: %lld pages of %d tokens an attention group%s\n", (long long) memory->sizes.pages,
 		graph->kv.page_tokens,
-		memory->sizes.pages < memory->pages_wanted
+		memory->sizes.pages < memory->pages_wanted && !memory->misfit
 			? "; fewer than all sequences need at once: some wait or are preempted and recomputed"
 			: "");
 }

@@ -18,11 +18,13 @@ struct run_memory {
 	double workspaces; /* of all workers */
 	double total;      /* of all devices and workers: what this host must hold */
 	double available;  /* of this host */
+	bool misfit;       /* it does not fit; the accounts are of kv.pages, or of one page where that is not given */
 	int64_t pages_wanted; /* of a group's pool: what the sequences need when all that may run do */
 };
 
 /* KV pools are as large as the workload needs (the graph's limits where `requests` is NULL) and memory allows;
- * kv.pages decides where given. Errors: ERROR_INPUT where not even one page fits beside weights and slots. */
+ * kv.pages decides where given. Errors: ERROR_INPUT where kv.pages, or not even one page, fit beside weights and slots;
+ * the accounts are filled then too, for a dry run to print. */
 int run_memory_plan(const struct graph *graph, const struct requests *requests, const struct topology *topology,
 	int workers, struct run_memory *memory, struct error *error);
 
