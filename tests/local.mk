@@ -62,6 +62,7 @@ dist_check_SCRIPTS += tests/cmd_graph.sh
 dist_check_SCRIPTS += tests/cmd_model.sh
 dist_check_SCRIPTS += tests/make_model.sh
 dist_check_SCRIPTS += tests/bad_input.sh
+dist_check_SCRIPTS += tests/run.sh
 EXTRA_DIST += tests/cli
 EXTRA_DIST += tests/golden
 EXTRA_DIST += tests/run tests/lsan.supp

@@ -124,6 +124,11 @@ def write_text(name, text):
     return path(name)
 
 
+def read_json(*parts):
+    with open(os.path.join(*parts), encoding="utf-8") as file:
+        return json.load(file)
+
+
 _fresh = 0
 
 
