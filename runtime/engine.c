@@ -10,6 +10,7 @@
  * taken once a submission of an ordered call, once at the end of one, and at the end of a micro-batch. */
 #include "runtime/engine.h"
 #include "runtime/engine_homes.h"
+#include "runtime/engine_crew.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <starpu.h>
@@ -19,7 +20,6 @@
 #include <time.h>
 
 #define RECORDS_A_BLOCK 16384
-#define MASK_WORDS ((STARPU_NMAXWORKERS + 31) / 32)
 
 struct record_block {
 	struct record_block *next;
@@ -36,11 +36,12 @@ struct worker { /* touched by its own thread, but for `now_running` */
 struct engine {
 	char policy[32];
 	bool record;
+	FILE *tasks;
 	double start; /* µs, StarPU's clock */
 	int workers;
 	struct worker worker[STARPU_NMAXWORKERS];
 	size_t workspace_bytes;
-	uint32_t mask[MASK_WORDS]; /* the workers that serve a logical device: all of them on CPUs */
+	struct engine_crew *crew;
 
 	struct starpu_codelet codelet[ENGINE_MAX_TYPES];
 	struct starpu_perfmodel model[ENGINE_MAX_TYPES];
@@ -67,6 +68,7 @@ struct engine {
 
 struct engine_buffer {
 	starpu_data_handle_t handle;
+	char name[48];
 };
 
 double engine_now(const struct engine *engine)
@@ -157,7 +159,7 @@ static void run_call(void *buffers[], void *arg)
 		guard(engine, call, true);
 	struct error error = { 0 };
 	double begin = engine_now(engine);
-	int code = call->type->run(call, worker->workspace, &error);
+	int code = engine_crew_call(engine->crew, call, worker->workspace, &error);
 	double end = engine_now(engine);
 	if (engine->guarded_count)
 		guard(engine, call, false);
@@ -279,6 +281,7 @@ int engine_start(const struct engine_options *options, struct engine **out, stru
 		return error_memory(error, "starting the engine");
 	memset(engine, 0, sizeof *engine);
 	engine->record = options->record;
+	engine->tasks = options->tasks;
 	engine->watchdog_s = options->watchdog_s;
 	STARPU_PTHREAD_MUTEX_INIT(&engine->mutex, NULL);
 	STARPU_PTHREAD_COND_INIT(&engine->ended, NULL);
@@ -289,14 +292,14 @@ int engine_start(const struct engine_options *options, struct engine **out, stru
 
 	struct starpu_conf conf;
 	starpu_conf_init(&conf);
-	conf.ncpus = options->workers > 0 ? options->workers : -1;
-	conf.ncuda = 0;
 	conf.nopencl = 0;
 	conf.catch_signals = 0; /* Ctrl-C is the program's: it drains */
 	conf.calibrate = 0;
 	conf.bus_calibrate = 0;
 	const char *policy = options->policy ? options->policy : "homes";
 	int code = choose_policy(policy, &conf, error);
+	if (!code)
+		code = engine_crew_create(options, &conf, &engine->crew, error);
 	if (code)
 		goto fail;
 	snprintf(engine->policy, sizeof engine->policy, "%s", policy);
@@ -306,15 +309,13 @@ int engine_start(const struct engine_options *options, struct engine **out, stru
 		goto fail;
 	}
 	engine->start = starpu_timing_now();
-	engine->workers = (int) starpu_cpu_worker_get_count();
+	engine->workers = (int) starpu_worker_get_count();
 	if (engine->workers < 1) {
 		starpu_shutdown();
 		code = error_set(error, ERROR_RUN, NULL, "StarPU has no CPU worker; is STARPU_NCPU set to 0?");
 		goto fail;
 	}
-	for (unsigned w = 0; w < starpu_worker_get_count(); w++)
-		if (starpu_worker_get_type((int) w) == STARPU_CPU_WORKER)
-			engine->mask[w / 32] |= (uint32_t) 1 << w % 32;
+	engine_crew_started(engine->crew);
 #ifndef STARPU_SIMGRID
 	pthread_mutex_init(&engine->watchdog_mutex, NULL);
 	pthread_cond_init(&engine->watchdog_wake, NULL);
@@ -324,6 +325,7 @@ int engine_start(const struct engine_options *options, struct engine **out, stru
 	*out = engine;
 	return 0;
 fail:
+	engine_crew_destroy(engine->crew);
 	free(engine);
 	return code;
 }
@@ -360,6 +362,7 @@ void engine_stop(struct engine *engine)
 		free(engine->worker[w].workspace);
 	STARPU_PTHREAD_MUTEX_DESTROY(&engine->mutex);
 	STARPU_PTHREAD_COND_DESTROY(&engine->ended);
+	engine_crew_destroy(engine->crew);
 	free(engine);
 }
 
@@ -405,7 +408,8 @@ int engine_buffer_create(struct engine *engine, void *memory, size_t bytes, bool
 	/* Readers that no writer ever follows would be kept for ever otherwise, 32 bytes each. */
 	if (constant)
 		starpu_data_set_sequential_consistency_flag(buffer->handle, 0);
-	starpu_data_set_name(buffer->handle, name);
+	snprintf(buffer->name, sizeof buffer->name, "%s", name);
+	starpu_data_set_name(buffer->handle, buffer->name);
 	*out = buffer;
 	return 0;
 }
@@ -432,7 +436,7 @@ static struct starpu_codelet *codelet_of(struct engine *engine, const struct eng
 	if (i == ENGINE_MAX_TYPES)
 		return NULL;
 	starpu_codelet_init(&engine->codelet[i]);
-	engine->codelet[i].cpu_funcs[0] = run_call;
+	engine_crew_codelet(&engine->codelet[i], run_call);
 	engine->codelet[i].nbuffers = STARPU_VARIABLE_NBUFFERS;
 	engine->codelet[i].name = type->name;
 	engine->codelet[i].model = &engine->model[i];
@@ -472,6 +476,20 @@ static void declare_after(struct starpu_task *task, struct engine_call *const *a
 			starpu_task_declare_deps_array(task, 1, &after[i]->task);
 }
 
+/* attention, layer 3, device 0, micro-batch 7: decode, priority 21; x, slot 3, device 0: r; …; after micro-batch 5 */
+static void print_task(FILE *f, const struct engine_call *call, struct engine_call *const *after, int after_count)
+{
+	static const char *const phases[] = { "prefill", "decode", "mixed" }, *const modes[] = { "", "r", "w", "rw" };
+	char text[512];
+	describe_call(call, text, sizeof text);
+	fprintf(f, "%s: %s, priority %d", text, phases[call->phase], call->priority);
+	for (int i = 0; i < call->buffers; i++)
+		fprintf(f, "; %s: %s", call->buffer[i]->name, modes[call->mode[i]]);
+	for (int i = 0; i < after_count; i++)
+		fprintf(f, "; after micro-batch %" PRIu64, after[i]->micro_batch);
+	fputc('\n', f);
+}
+
 int engine_submit(struct engine *engine, struct engine_call *call, struct engine_call *const *after, int after_count,
 	struct error *error)
 {
@@ -479,6 +497,8 @@ int engine_submit(struct engine *engine, struct engine_call *call, struct engine
 	if (!task)
 		return error_memory(error, "submitting a task");
 	call->engine = engine;
+	if (engine->tasks)
+		print_task(engine->tasks, call, after, after_count);
 	task->cl = codelet_of(engine, call->type); /* before the modes, whose place depends on it */
 	int code = task->cl ? set_buffers(task, call, error)
 			    : error_set(error, ERROR_RUN, call->type->name, "more than %d types of task",
@@ -489,8 +509,8 @@ int engine_submit(struct engine *engine, struct engine_call *call, struct engine
 	}
 	task->cl_arg = call;
 	task->priority = call->priority;
-	task->workerids = engine->mask;
-	task->workerids_len = MASK_WORDS;
+	task->workerids = engine_crew_mask(engine->crew, call);
+	task->workerids_len = ENGINE_MASK_WORDS;
 	task->callback_func = call_ended;
 	task->callback_arg = call;
 	if (call->ordered) {

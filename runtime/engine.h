@@ -16,8 +16,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "runtime/arena.h"
+#include "runtime/cost.h"
 #include "runtime/error.h"
+#include "runtime/graph.h"
 #include "runtime/record.h"
 
 struct engine;
@@ -65,6 +68,7 @@ struct engine_options {
 	const char *policy; /* "homes", or one of StarPU's */
 	int workers;        /* CPU workers; 0: one a core that this process may use */
 	bool record;        /* keep a task_record of every call */
+	FILE *tasks;        /* gets a line a call submitted; NULL: none */
 	double watchdog_s;  /* report when nothing has ended for so long although calls are pending; 0: never */
 };
 
@@ -72,6 +76,38 @@ struct engine_options {
  * the reason), no worker. */
 int engine_start(const struct engine_options *options, struct engine **engine, struct error *error);
 void engine_stop(struct engine *engine);
+
+/* ---- simulation: a program that is linked with StarPU on SimGrid. Calls take time instead of computing, buffers need
+ * no memory (any address but NULL), and engine_now is the simulated clock. */
+
+#define ENGINE_SIMULATED_DEVICES 16
+#define ENGINE_MAX_FLOWS (MESH_MAX_DEVICES * MESH_MAX_DEVICES)
+
+struct engine_passage { /* how a simulated call passes its time */
+	double before_s; /* launch, latencies */
+	int flows;       /* then what it puts on links, all at once */
+	struct flow flow[ENGINE_MAX_FLOWS];
+	double least_s;  /* it lasts at least so long: its own computing and passes over memory meanwhile */
+};
+
+struct engine_simulation {
+	const struct graph_machine *machine;
+	uint64_t devices; /* those of the machine that calls run on; at most ENGINE_SIMULATED_DEVICES */
+	/* Sets of devices that collectives join, as in engine_call.devices: each set has `channels` of its own (as an
+	 * NCCL communicator has a stream): so many of its collectives are under way at once, the others wait. */
+	const uint64_t *set;
+	int sets, channels;
+	int workers; /* of a host's logical devices: CPU workers that serve all calls */
+	/* Fills what a call does; on a host `flows` counts for nothing. */
+	void (*pass)(const struct engine_call *call, struct engine_passage *passage);
+};
+
+bool engine_simulates(void);
+
+/* Runs `body` within a simulation, once in a process; the engine is started and stopped there. *status gets what it
+ * returns. Errors: ERROR_INPUT where the machine cannot be simulated (too many devices), ERROR_RUN. */
+int engine_simulate(const struct engine_simulation *simulation, int (*body)(void *context), void *context, int *status,
+	struct error *error);
 
 int engine_workers(const struct engine *engine);
 const char *engine_policy(const struct engine *engine);

@@ -43,8 +43,7 @@ libruntime_a_SOURCES += runtime/cost.c runtime/cost.h
 libruntime_a_SOURCES += runtime/routes.c runtime/routes.h
 libruntime_a_SOURCES += runtime/routing.c runtime/routing.h
 libruntime_a_SOURCES += runtime/workload.c runtime/workload.h
-libruntime_a_SOURCES += runtime/engine.c runtime/engine.h
-libruntime_a_SOURCES += runtime/engine_homes.c runtime/engine_homes.h
+libruntime_a_SOURCES += runtime/platform.c runtime/platform.h
 libruntime_a_SOURCES += runtime/tokenizer_added.c
 libruntime_a_SOURCES += runtime/tokenizer_bpe.c
 libruntime_a_SOURCES += runtime/tokenizer_decode.c runtime/tokenizer_decode.h
@@ -63,3 +62,10 @@ libruntime_a_SOURCES += runtime/topology_limits.c runtime/topology_limits.h
 libruntime_a_SOURCES += runtime/topology_measure.c
 libruntime_a_SOURCES += runtime/accounts.c runtime/accounts.h
 libruntime_a_SOURCES += runtime/trace_file.c runtime/trace_file.h
+
+# libengine.a: what knows StarPU. ENGINE_SIM_SOURCES are the same for the StarPU that simulates.
+libengine_a_SOURCES += runtime/engine.c runtime/engine.h
+libengine_a_SOURCES += runtime/engine_homes.c runtime/engine_homes.h
+libengine_a_SOURCES += runtime/engine_run.c runtime/engine_crew.h
+ENGINE_SIM_SOURCES = runtime/engine.c runtime/engine.h runtime/engine_homes.c runtime/engine_homes.h runtime/engine_crew.h
+ENGINE_SIM_SOURCES += runtime/engine_sim.c runtime/flows.cpp runtime/flows.h

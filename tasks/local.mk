@@ -8,6 +8,7 @@ libtasks_a_SOURCES += tasks/deployment.c tasks/deployment.h
 libtasks_a_SOURCES += tasks/lower.c
 libtasks_a_SOURCES += tasks/message.c tasks/message.h
 libtasks_a_SOURCES += tasks/run.c tasks/run.h
+libtasks_a_SOURCES += tasks/simulate.c tasks/simulate.h
 libtasks_a_SOURCES += tasks/weights.c tasks/weights.h
 libtasks_a_SOURCES += tasks/work.c tasks/work.h
 libtasks_a_SOURCES += tasks/all_gather.c tasks/all_reduce.c tasks/attention.c tasks/combine.c tasks/dispatch.c

@@ -69,6 +69,8 @@ int run_batcher(struct deployment *d, struct batcher *batcher, const struct run_
 		}
 		if (step == BATCHER_WAIT)
 			continue;
+		if (hooks->formed)
+			hooks->formed(hooks->context, b);
 		code = deployment_submit(d, b, error);
 		if (!code && hooks->submitted)
 			hooks->submitted(hooks->context, b);

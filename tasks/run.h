@@ -9,6 +9,8 @@
 #include "tasks/deployment.h"
 
 struct run_hooks { /* all may be NULL */
+	/* A micro-batch was formed and is about to be submitted. */
+	void (*formed)(void *context, struct micro_batch *micro_batch);
 	/* A micro-batch was formed and submitted; its description stays until its result is consumed. */
 	void (*submitted)(void *context, const struct micro_batch *micro_batch);
 	/* Its tasks have ended; its result is about to be consumed. */

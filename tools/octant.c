@@ -19,6 +19,7 @@ static const struct command {
 	const char *help;
 } commands[] = {
 	{ "run", cmd_run, "batch inference: prompts in, outputs, metrics and a trace out" },
+	{ "simulate", cmd_simulate, "what a graph would do on the machine that it names" },
 	{ "graph", cmd_graph, "check, show or draw a graph description" },
 	{ "model", cmd_model, "what a checkpoint holds; tokenize and detokenize" },
 	{ "topology", cmd_topology, "what this machine has, as a machine file" },

@@ -10,6 +10,7 @@
 #include "runtime/metrics.h"
 #include "runtime/trace_file.h"
 #include "tasks/call.h"
+#include "tools/metrics_print.h"
 
 struct run_report {
 	const struct run_options *options;
@@ -143,48 +144,20 @@ static int write_trace(const struct run_report_source *source, const struct task
 
 /* ---- the summary */
 
-static void print_number(const char *name, double value, const char *unit)
-{
-	if (isfinite(value))
-		printf("%s %.*f %s", name, value >= 100 ? 0 : value >= 1 ? 1 : 3, value, unit);
-	else
-		printf("%s - %s", name, unit);
-}
-
 static void print_summary(const struct run_report *report, const struct run_report_source *source,
 	const struct metrics *m)
 {
 	printf("%lld sequences finished, %lld failed", (long long) m->finished, (long long) m->failed);
 	if (m->resumed)
 		printf(", %lld were finished before", (long long) m->resumed);
-	print_number(" in", m->makespan_s, "s: ");
-	print_number("prefill", m->prefill_tokens_per_s, "tokens/s, ");
-	print_number("decode", m->decode_tokens_per_s, "tokens/s, ");
-	print_number("first token", m->ttft_s.p50, "s (median)\n");
-	int judged = 0;
-	for (int i = 0; i < m->requirements; i++) {
-		const struct metrics_requirement *r = &m->requirement[i];
-		if (r->holds >= 0)
-			printf("requirement %s %s: %s\n", r->name, r->holds ? "holds" : "does not hold", r->why);
-		judged += r->holds >= 0;
-	}
-	if (judged < m->requirements)
-		printf("%d requirements are %s\n", m->requirements - judged, m->requirement[m->requirements - 1].why);
+	fputs(" in ", stdout);
+	metrics_print_rates(m);
+	metrics_print_requirements(m);
 	printf("outputs: %s\nmetrics: %s/metrics.json\n", output_path(source->output), source->directory);
 	if (source->trace)
 		printf("trace: %s/trace.json (open it in https://ui.perfetto.dev)\n", source->directory);
-	if (!report->options->measure)
-		return;
-	double total = 0;
-	for (int i = 0; i < m->kinds; i++)
-		total += m->kind[i].seconds;
-	printf("\n%-16s %9s %11s %8s\n", "task", "calls", "seconds", "share");
-	for (int i = 0; i < m->kinds; i++)
-		if (m->kind[i].calls)
-			printf("%-16s %9lld %11.4f %7.1f%%\n", m->kind[i].name, (long long) m->kind[i].calls,
-				m->kind[i].seconds, total > 0 ? 100 * m->kind[i].seconds / total : 0);
-	printf("collectives / compute %.3f, exposed %.1f%%, bubbles %.1f%%, runtime %.1f%% of the workers' time\n",
-		m->comm_over_compute, 100 * m->exposed_comm_share, 100 * m->bubble_share, 100 * m->runtime_overhead_share);
+	if (report->options->measure)
+		metrics_print_kinds(m);
 }
 
 /* ---- all of it */

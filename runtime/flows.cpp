@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Flows between simulated hosts. In C++, as SimGrid starts communications that do not block nowhere else. */
+#include "runtime/flows.h"
+#include <simgrid/s4u.hpp>
+#include <cmath>
+#include <string>
+#include <vector>
+
+namespace s4u = simgrid::s4u;
+
+static s4u::Host *host(int gpu)
+{
+	return s4u::Host::by_name("CUDA" + std::to_string(gpu));
+}
+
+int flows_run(const struct gpu_flow *flows, int count)
+{
+	try {
+		std::vector<s4u::CommPtr> comms;
+		for (int i = 0; i < count; i++)
+			comms.push_back(s4u::Comm::sendto_async(
+				host(flows[i].from), host(flows[i].to), static_cast<uint64_t>(std::ceil(flows[i].bytes))));
+		s4u::Comm::wait_all(comms);
+	} catch (const simgrid::ForcefulKillException &) {
+		throw; /* how SimGrid ends an actor */
+	} catch (const std::exception &) {
+		return -1;
+	}
+	return 0;
+}
+
+void flows_sleep(double seconds)
+{
+	if (seconds > 0)
+		s4u::this_actor::sleep_for(seconds);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Flows between simulated hosts, for the simulated worker that calls: SimGrid shares each link's bandwidth equally
+ * among the flows that cross it at a time (max-min fairness). */
+#ifndef OCTANT_FLOWS_H
+#define OCTANT_FLOWS_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct gpu_flow {
+	int from, to; /* hosts CUDA… of the platform */
+	double bytes;
+};
+
+/* Starts all and returns when the last has ended. Returns −1 where a host or a route is missing. */
+int flows_run(const struct gpu_flow *flows, int count);
+
+/* Lets simulated time pass. */
+void flows_sleep(double seconds);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

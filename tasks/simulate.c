@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A workload on a simulated machine. */
+#include "tasks/simulate.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tasks/call.h"
+
+/* ---- sizes, and whether they fit */
+
+static int descending(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *) a, y = *(const int64_t *) b;
+	return (x < y) - (x > y);
+}
+
+/* Pages that a group's pool needs so that its share of the seats can be taken by the longest sequences. */
+static int wanted_pages(struct simulation *s, struct error *error)
+{
+	const struct graph *graph = s->graph;
+	int seats = (graph->limits.sequences + graph->mesh.groups - 1) / graph->mesh.groups;
+	int page = graph->kv.page_tokens;
+	int64_t *each = calloc((size_t) s->sequences + 1, sizeof *each);
+	if (!each)
+		return error_memory(error, "sizing the KV pools");
+	for (int i = 0; i < s->sequences; i++) {
+		int64_t tokens = (int64_t) s->sequence[i].prompt_tokens + s->sequence[i].new_tokens;
+		if (tokens <= graph->limits.tokens_per_sequence) /* else it fails alone */
+			each[i] = (tokens + page - 1) / page;
+	}
+	qsort(each, (size_t) s->sequences, sizeof *each, descending);
+	s->pages_wanted = 0;
+	for (int i = 0; i < s->sequences && i < seats; i++)
+		s->pages_wanted += each[i];
+	free(each);
+	if (s->pages_wanted < 1)
+		s->pages_wanted = 1;
+	return 0;
+}
+
+static double memory_of(const struct graph *graph, int part)
+{
+	const struct graph_machine *machine = &graph->machine;
+	return machine->given && !machine->host ? machine->device[graph->mesh.part[part].device].memory : 0;
+}
+
+/* Pages that fit beside weights and slots; `account` holds those of one page. */
+static int fitting_pages(struct simulation *s, int64_t *pages, struct error *error)
+{
+	const struct graph *graph = s->graph;
+	double most = INT32_MAX;
+	for (int i = 0; i < graph->mesh.devices; i++) {
+		const struct deployment_account *a = &s->account[i];
+		double memory = memory_of(graph, i), page = (double) a->kv, need = (double) (a->total + a->workspace);
+		if (memory <= 0)
+			continue;
+		if (need > memory)
+			return error_set(error, ERROR_INPUT, graph->path, "device %d of the machine \"%s\" has %.2f GB, but weights, "
+				"slots and one KV page need %.2f GB, %.2f GB more; more devices, fewer schedule.slots or a smaller "
+				"schedule.prefill.tokens would need less",
+				graph->mesh.part[i].device, graph->machine.name, memory * 1e-9, need * 1e-9, (need - memory) * 1e-9);
+		most = page > 0 ? fmin(most, floor((memory - need) / page) + 1) : most;
+	}
+	*pages = (int64_t) most;
+	return 0;
+}
+
+static int choose_pages(struct simulation *s, struct error *error)
+{
+	const struct graph *graph = s->graph;
+	int64_t fit = 0;
+	s->sizes.pages = 1;
+	int code = deployment_measure(graph, graph->compute, &s->sizes, s->account, error);
+	if (!code)
+		code = fitting_pages(s, &fit, error);
+	if (!code)
+		code = wanted_pages(s, error);
+	if (code)
+		return code;
+	if (graph->kv.pages > fit)
+		return error_set(error, ERROR_INPUT, graph->path, "kv.pages = %ld do not fit into the devices of the machine "
+			"\"%s\" beside weights and slots; at most %lld do",
+			graph->kv.pages, graph->machine.name, (long long) fit);
+	s->sizes.pages = graph->kv.pages > 0 ? graph->kv.pages : s->pages_wanted < fit ? s->pages_wanted : fit;
+	if (s->sizes.pages > INT32_MAX)
+		s->sizes.pages = INT32_MAX;
+	return deployment_measure(graph, graph->compute, &s->sizes, s->account, error);
+}
+
+int simulate_prepare(struct simulation *s, struct error *error)
+{
+	const struct graph *graph = s->graph;
+	struct batcher_options options;
+	run_batcher_options(graph, 1, &options);
+	s->sizes = (struct deployment_sizes){ options.slots, batcher_max_rows(&options), batcher_max_samples(&options),
+		options.seats, 0 };
+	if (!graph->machine.host && graph->mesh.devices > 1 && !graph->machine.links)
+		return error_set(error, ERROR_INPUT, graph->path, "the machine \"%s\" has no links between its devices; "
+			"interconnect = { bandwidth = 56e9; }, or links = ( … ), would be right", graph->machine.name);
+	return choose_pages(s, error);
+}
+
+/* ---- within the simulation */
+
+struct simulated {
+	struct simulation *asked;
+	struct engine *engine;
+	struct deployment *deployment;
+	struct batcher *batcher;
+	double now_s;
+	int32_t *prompt; /* [longest], zeros */
+	struct error *error;
+};
+
+static void pass(const struct engine_call *call, struct engine_passage *passage)
+{
+	const struct call *c = call_of(call);
+	struct cost cost;
+	struct work work;
+	call_estimate(c, &cost, &work, passage->flow, &passage->flows);
+	const struct routes *routes = c->deployment->routes;
+	double all = cost_links_seconds(routes, passage->flow, passage->flows, work.steps);
+	double loads = cost_links_seconds(routes, passage->flow, passage->flows, 0);
+	passage->before_s = passage->flows ? cost.launch_s + all - loads : 0;
+	passage->least_s = cost.launch_s + (passage->flows ? fmax(cost.flops_s, cost.bytes_s) : cost.seconds - cost.launch_s);
+}
+
+static void on_formed(void *context, struct micro_batch *b)
+{
+	struct simulated *run = context;
+	for (int i = 0; i < b->samples; i++) {
+		b->sampled[i] = 0;
+		b->logprob[i] = 0;
+	}
+	if (run->asked->routing && b->routed)
+		routing_fill(run->asked->routing, b);
+}
+
+static void on_ended(void *context, const struct micro_batch *b)
+{
+	struct simulated *run = context;
+	run->now_s = engine_now(run->engine) - run->asked->start_s;
+	if (run->asked->progress)
+		run->asked->progress(run->asked->context, b, run->now_s);
+}
+
+static int on_token(void *context, int sequence, int count, int32_t token, float logprob)
+{
+	struct simulated *run = context;
+	struct metrics_sequence *result = &run->asked->result[sequence];
+	(void) token, (void) logprob;
+	((double *) result->token_s)[count - 1] = run->now_s;
+	result->tokens = count;
+	return 0;
+}
+
+static void on_finish(void *context, int sequence, enum finish_reason reason)
+{
+	struct simulated *run = context;
+	(void) sequence;
+	if (reason == FINISH_ERROR)
+		run->asked->failed++;
+	else
+		run->asked->finished++;
+}
+
+static int add_sequences(struct simulated *run, struct error *error)
+{
+	struct simulation *s = run->asked;
+	int longest = 1, code = 0;
+	size_t tokens = 0;
+	for (int i = 0; i < s->sequences; i++) {
+		longest = s->sequence[i].prompt_tokens > longest ? s->sequence[i].prompt_tokens : longest;
+		tokens += (size_t) s->sequence[i].new_tokens;
+	}
+	run->prompt = calloc((size_t) longest, sizeof *run->prompt);
+	s->result = calloc((size_t) s->sequences + 1, sizeof *s->result);
+	s->token_s = calloc(tokens + 1, sizeof *s->token_s);
+	if (!run->prompt || !s->result || !s->token_s)
+		return error_memory(error, "keeping the sequences");
+	for (int i = 0, at = 0; !code && i < s->sequences; i++) {
+		const struct simulate_sequence *q = &s->sequence[i];
+		int index;
+		s->result[i] = (struct metrics_sequence){ .prompt_tokens = q->prompt_tokens, .token_s = s->token_s + at };
+		at += q->new_tokens;
+		code = batcher_add(run->batcher, &(struct sequence){ .prompt = run->prompt, .prompt_tokens = q->prompt_tokens,
+			.max_new_tokens = q->new_tokens, .ignore_eos = true }, &index, error);
+	}
+	return code;
+}
+
+static int start(struct simulated *run, struct error *error)
+{
+	struct simulation *s = run->asked;
+	struct engine_options engine = { .policy = s->graph->schedule.policy, .record = true, .tasks = s->tasks };
+	struct batcher_options options;
+	int code = engine_start(&engine, &run->engine, error);
+	if (code)
+		return code;
+	run_batcher_options(s->graph, s->sizes.pages, &options);
+	options.record_routing = s->routing != NULL;
+	options.on_token = on_token;
+	options.on_finish = on_finish;
+	options.context = run;
+	code = batcher_create(&options, &run->batcher, error);
+	if (!code)
+		code = deployment_simulate(s->graph, s->graph->compute, &s->sizes, run->engine, &run->deployment, error);
+	if (!code)
+		run->deployment->routing_known = s->routing != NULL;
+	return code;
+}
+
+static int simulate(void *context)
+{
+	struct simulated *run = context;
+	struct simulation *s = run->asked;
+	struct run_hooks hooks = { .formed = on_formed, .ended = on_ended, .context = run };
+	int code = start(run, run->error);
+	if (!code)
+		code = add_sequences(run, run->error);
+	if (!code) {
+		s->start_s = engine_now(run->engine);
+		code = run_batcher(run->deployment, run->batcher, &hooks, run->error);
+		s->end_s = s->start_s + run->now_s;
+		batcher_count(run->batcher, &s->counters);
+	}
+	if (!code)
+		code = engine_take_records(run->engine, &s->record, &s->records, run->error);
+	deployment_destroy(run->deployment);
+	batcher_destroy(run->batcher);
+	engine_stop(run->engine);
+	free(run->prompt);
+	return code;
+}
+
+/* ---- around it */
+
+/* The sets of devices that collectives of a slot's program join, each once. */
+static int find_sets(const struct deployment *d, uint64_t *set, int most)
+{
+	int n = 0;
+	for (int i = 0; i < d->slot[0].calls; i++) {
+		const struct engine_call *call = &d->slot[0].call[i].base;
+		int at = 0;
+		if (!call->type->collective)
+			continue;
+		while (at < n && set[at] != call->devices)
+			at++;
+		if (at == n && n < most)
+			set[n++] = call->devices;
+	}
+	return n;
+}
+
+int simulate_run(struct simulation *s, struct error *error)
+{
+	struct deployment *sketch;
+	uint64_t set[4 * MESH_MAX_DEVICES];
+	struct simulated run = { .asked = s, .error = error };
+	struct engine_simulation engine = { .machine = &s->graph->machine, .set = set, .channels = s->channels,
+		.workers = s->workers, .pass = pass };
+	int status = 0;
+	int code = deployment_sketch(s->graph, s->graph->compute, &s->sizes, &sketch, error);
+	if (code)
+		return code;
+	engine.sets = find_sets(sketch, set, 4 * MESH_MAX_DEVICES);
+	deployment_destroy(sketch);
+	for (int i = 0; i < s->graph->mesh.devices; i++)
+		engine.devices |= (uint64_t) 1 << s->graph->mesh.part[i].device;
+	code = engine_simulate(&engine, simulate, &run, &status, error);
+	return code ? code : status;
+}
+
+int simulate_metrics(const struct simulation *s, struct metrics *m, struct error *error)
+{
+	double pages = (double) s->sizes.pages * s->graph->mesh.groups;
+	metrics_begin(m, METRICS_SIMULATED, s->graph);
+	snprintf(m->policy, sizeof m->policy, "%s", s->graph->schedule.policy);
+	m->finished = s->finished;
+	m->failed = s->failed;
+	m->preempted = s->counters.preemptions;
+	m->wasted_rows = s->counters.wasted_rows;
+	m->recomputed_rows = s->counters.recomputed_rows;
+	m->micro_batches = s->counters.micro_batches;
+	for (int i = 0; i < m->devices; i++) {
+		const struct deployment_account *a = &s->account[i];
+		struct metrics_device *device = &m->device[i];
+		device->weight_bytes = (double) a->weights;
+		device->kv_bytes = (double) a->kv;
+		device->kv_used_bytes = pages > 0 ? (double) a->kv * (double) s->counters.pages_peak / pages : 0;
+		device->activation_bytes = (double) a->activations;
+		device->peak_bytes = (double) a->total;
+	}
+	int code = metrics_tokens(m, s->result, s->sequences, s->start_s, s->end_s, error);
+	if (!code)
+		code = metrics_records(m, s->record, s->records, call_kind_names, CALL_KINDS, 0, s->start_s, s->end_s, error);
+	if (s->routing)
+		metrics_load(m, routing_load(s->routing), s->graph->model.layers, s->graph->model.experts);
+	metrics_judge(m, s->graph, true);
+	return code;
+}
+
+void simulate_free(struct simulation *s)
+{
+	free(s->record);
+	free(s->result);
+	free(s->token_s);
+	s->record = NULL;
+	s->result = NULL;
+	s->token_s = NULL;
+}

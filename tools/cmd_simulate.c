@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * octant simulate: what a graph would do on the machine that it names.
+ *
+ * The simulation needs StarPU on SimGrid, which is another library than the one that runs: `octant simulate` reads all
+ * that the user gave, so that what is wrong with it is said at once, and then becomes `octant-sim simulate` with the
+ * same arguments, which reads it again and simulates. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "config.h"
+#include "runtime/engine.h"
+#include "runtime/model_config.h"
+#include "runtime/output.h"
+#include "runtime/topology.h"
+#include "runtime/trace_file.h"
+#include "tasks/call.h"
+#include "tasks/kinds.h"
+#include "tasks/simulate.h"
+#include "tools/commands.h"
+#include "tools/metrics_print.h"
+#include "tools/simulate_options.h"
+
+struct command {
+	struct simulate_options options;
+	struct graph *graph;
+	struct simulate_sequence *sequence;
+	struct routing *routing;
+	struct simulation simulation;
+	struct metrics metrics;
+	bool terminal;
+	int64_t micro_batches;
+	bool failed; /* a sequence or a requirement */
+};
+
+/* ---- what the user gave */
+
+static int read_graph(struct command *c, struct error *error)
+{
+	const struct simulate_options *o = &c->options;
+	struct model model;
+	char line[512];
+	int code = o->model ? model_config_read(o->model, &model, error) : 0;
+	if (!code)
+		code = graph_read(o->graph, &task_kinds, o->overrides.item, o->overrides.count, &c->graph, error);
+	if (code)
+		return code;
+	for (int i = 0; o->model && !o->quiet && graph_card_differs(c->graph, &model, i, line, sizeof line); i++)
+		fprintf(stderr, "octant: the checkpoint replaces the card: %s\n", line);
+	return graph_resolve(c->graph, o->model ? &model : NULL, &task_kinds, error);
+}
+
+static int read_workload(struct command *c, struct error *error)
+{
+	int code = simulate_workload(&c->options, c->graph, &c->sequence, &c->simulation.sequences, error);
+	c->simulation.sequence = c->sequence;
+	return code;
+}
+
+static int read_routing(struct command *c, struct error *error)
+{
+	struct routing_options options;
+	if (!c->options.routing)
+		return 0;
+	int code = routing_parse(c->options.routing, &options, error);
+	if (code)
+		return code;
+	options.seed = (uint64_t) c->options.routing_seed;
+	options.capacity = c->options.capacity_factor;
+	code = routing_create(&options, &c->graph->model, &c->routing, error);
+	c->simulation.routing = c->routing;
+	return code;
+}
+
+static int prepare(struct command *c, int argc, char **argv, struct error *error)
+{
+	struct topology topology;
+	int code = simulate_options_parse(argc, argv, &c->options, error);
+	if (code || c->options.help)
+		return code;
+	code = topology_read(&topology, error);
+	if (!code)
+		code = read_graph(c, error);
+	if (!code)
+		code = read_workload(c, error);
+	if (!code)
+		code = read_routing(c, error);
+	if (code)
+		return code;
+	c->simulation.graph = c->graph;
+	c->simulation.channels = c->options.channels;
+	c->simulation.workers = c->options.workers ? c->options.workers : topology.workers;
+	return simulate_prepare(&c->simulation, error);
+}
+
+/* ---- the other program */
+
+static int become_simulator(char **argv, struct error *error)
+{
+	char path[4096];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof path - sizeof "-sim");
+	if (n < 0)
+		return error_set(error, ERROR_RUN, "/proc/self/exe", "cannot be read: %s", strerror(errno));
+	strcpy(path + n, "-sim");
+	if (access(path, X_OK))
+		return error_set(error, ERROR_RUN, path, "is not built; tools/build --sim builds it beside this program, with "
+			"StarPU on SimGrid (about 3 minutes once)");
+	/* argv begins at the command's name: behind the program's, which is still there */
+	execv(path, argv - 1);
+	return error_set(error, ERROR_RUN, path, "cannot be started: %s", strerror(errno));
+}
+
+/* ---- results */
+
+static void on_progress(void *context, const struct micro_batch *b, double now_s)
+{
+	struct command *c = context;
+	c->micro_batches++;
+	if (c->terminal && c->micro_batches % 16 == 0)
+		fprintf(stderr, "\r%lld micro-batches, %d of %d sequences, %.3f s simulated ", (long long) b->number + 1,
+			c->simulation.finished, c->simulation.sequences, now_s);
+}
+
+static int write_trace(const struct command *c, struct error *error)
+{
+	const struct simulation *s = &c->simulation;
+	struct trace_info info = { c->graph->name, c->graph->schedule.policy, "simulated", &c->graph->mesh, call_kind_names,
+		CALL_KINDS, s->start_s };
+	struct trace_file *trace;
+	int code = trace_file_open(c->options.output, "trace.json", &info, &trace, error);
+	if (code)
+		return code;
+	for (size_t i = 0; i < s->records; i++)
+		trace_file_add(trace, &s->record[i]);
+	return trace_file_close(trace, error);
+}
+
+static int write_files(const struct command *c, const char *metrics, struct error *error)
+{
+	const char *directory = c->options.output;
+	if (!directory)
+		return 0;
+	int code = output_write_file(directory, "metrics.json", metrics, strlen(metrics), error);
+	return code || c->options.no_trace ? code : write_trace(c, error);
+}
+
+static void print_summary(const struct command *c)
+{
+	const struct metrics *m = &c->metrics;
+	printf("simulated on %s: %lld sequences finished, %lld failed in ", m->machine, (long long) m->finished,
+		(long long) m->failed);
+	metrics_print_rates(m);
+	metrics_print_requirements(m);
+	if (c->routing)
+		printf("experts' imbalance %.2f, rows dropped %.1f%%\n", routing_imbalance(c->routing),
+			100 * routing_dropped(c->routing));
+	metrics_print_kinds(m);
+	if (c->options.output)
+		printf("metrics: %s/metrics.json\n", c->options.output);
+	if (c->options.output && !c->options.no_trace)
+		printf("trace: %s/trace.json (open it in https://ui.perfetto.dev)\n", c->options.output);
+}
+
+static int report(struct command *c, struct error *error)
+{
+	char *text = NULL;
+	int code = simulate_metrics(&c->simulation, &c->metrics, error);
+	if (!code)
+		code = metrics_text(&c->metrics, &text, error);
+	if (!code)
+		code = write_files(c, text, error);
+	if (!code && c->options.json)
+		fputs(text, stdout);
+	else if (!code && !c->options.quiet)
+		print_summary(c);
+	c->failed = !code && (metrics_fails(&c->metrics) || c->simulation.failed);
+	free(text);
+	return code;
+}
+
+static int perform(struct command *c, struct error *error)
+{
+	FILE *tasks = NULL;
+	if (c->options.output && mkdir(c->options.output, 0777) && errno != EEXIST)
+		return error_set(error, ERROR_INPUT, c->options.output, "cannot be made: %s", strerror(errno));
+	if (c->options.tasks && !(tasks = fopen(c->options.tasks, "w")))
+		return error_set(error, ERROR_INPUT, c->options.tasks, "cannot be written: %s", strerror(errno));
+	c->terminal = isatty(STDERR_FILENO) && !c->options.quiet;
+	c->simulation.tasks = tasks;
+	c->simulation.progress = on_progress;
+	c->simulation.context = c;
+	int code = simulate_run(&c->simulation, error);
+	if (c->terminal)
+		fputc('\n', stderr);
+	bool bad = tasks && ferror(tasks);
+	if (tasks && (fclose(tasks) || bad) && !code)
+		code = error_set(error, ERROR_RUN, c->options.tasks, "cannot be written: %s", strerror(errno));
+	return code ? code : report(c, error);
+}
+
+int cmd_simulate(int argc, char **argv)
+{
+	struct command *c = calloc(1, sizeof *c);
+	struct error error = { 0 };
+	if (!c)
+		return 1;
+	int code = prepare(c, argc, argv, &error);
+	if (!code && c->options.help)
+		simulate_options_usage();
+	else if (!code)
+		code = engine_simulates() ? perform(c, &error) : become_simulator(argv, &error);
+	if (code) {
+		options_locate(&c->options.overrides, &error);
+		error_print(&error);
+	}
+	int status = error_exit_status(code);
+	if (!code && c->failed)
+		status = 1;
+	simulate_free(&c->simulation);
+	routing_destroy(c->routing);
+	free(c->sequence);
+	graph_destroy(c->graph);
+	options_free(&c->options.overrides);
+	free(c);
+	return status;
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The command line of `octant simulate`, and its workload. */
+#include "tools/simulate_options.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "runtime/json_file.h"
+#include "runtime/workload.h"
+
+#define AT(field) offsetof(struct simulate_options, field)
+
+static const struct option_row rows[] = {
+	{ "--model", "DIR", OPTION_TEXT, AT(model), NULL, 0, 0, "a checkpoint, whose sizes replace the graph's card" },
+	{ "--output-dir", "DIR", OPTION_TEXT, AT(output), NULL, 0, 0, "where metrics.json and trace.json go" },
+	{ "--json", NULL, OPTION_FLAG, AT(json), NULL, 0, 0, "print the metrics as JSON" },
+	{ "--quiet", NULL, OPTION_FLAG, AT(quiet), NULL, 0, 0, "no progress and no summary" },
+	{ "--no-trace", NULL, OPTION_FLAG, AT(no_trace), NULL, 0, 0, "write no trace.json" },
+	{ "--dump-tasks", "FILE", OPTION_TEXT, AT(tasks), NULL, 0, 0, "write a line for each task submitted" },
+
+	{ "--sequences", "N", OPTION_INTEGER, AT(sequences), NULL, 1, 1 << 20,
+		"of the workload (default: require.workload of the graph, likewise below)" },
+	{ "--prompt-tokens", "A[:B]", OPTION_TEXT, AT(prompt_tokens), NULL, 0, 0, "of a prompt: A, or uniform from A to B" },
+	{ "--new-tokens", "N", OPTION_INTEGER, AT(new_tokens), NULL, 1, 1 << 24, "that each sequence gets" },
+	{ "--seed", "N", OPTION_INTEGER, AT(seed), NULL, 0, 1e9, "of the prompts' lengths" },
+	{ "--input", "FILE", OPTION_TEXT, AT(input), NULL, 0, 0,
+		"sequences one by one: JSON lines with prompt_tokens and completion_tokens, as outputs.jsonl has them" },
+	{ "--routing", "HOW", OPTION_TEXT, AT(routing), NULL, 0, 0,
+		"rows of each expert: balanced, zipf:EXPONENT, power_law:SHAPE, replay:FILE (default: even shares)" },
+	{ "--routing-seed", "N", OPTION_INTEGER, AT(routing_seed), NULL, 0, 1e9, "which experts are popular (default: 1)" },
+	{ "--capacity-factor", "X", OPTION_NUMBER, AT(capacity_factor), NULL, 0, 1e6,
+		"rows beyond X times an even share of an expert are dropped (default: 0, none)" },
+
+	{ "--channels", "N", OPTION_INTEGER, AT(channels), NULL, 1, 16,
+		"collectives that one set of devices has under way at once (default: 1)" },
+	{ "--workers", "N", OPTION_INTEGER, AT(workers), NULL, 1, 64, "of a host machine (default: one a core)" },
+	{ "--tp-size", "N", OPTION_OVERRIDE, 0, "mesh.tensor", 0, 0, "tensor ranks" },
+	{ "--ep-size", "N", OPTION_OVERRIDE, 0, "mesh.experts", 0, 0, "expert groups" },
+	{ "--pp-size", "N", OPTION_OVERRIDE, 0, "mesh.stages", 0, 0, "pipeline stages" },
+	{ "--policy", "NAME", OPTION_OVERRIDE, 0, "schedule.policy", 0, 0,
+		"scheduler: homes, eager, prio, ws, lws, dm, dmda, dmdas" },
+	{ "--set", "PATH=VALUE", OPTION_SET, 0, NULL, 0, 0, "any key of the graph, any number of times" },
+	{ "--help", NULL, OPTION_FLAG, AT(help), NULL, 0, 0, "this text" },
+};
+
+static const struct option_table table = {
+	.command = "octant simulate",
+	.rows = rows,
+	.count = sizeof rows / sizeof *rows,
+	.overrides_at = AT(overrides),
+	.arguments_at = AT(graph),
+	.argument_count = 1,
+};
+
+void simulate_options_usage(void)
+{
+	puts("usage: octant simulate GRAPH [OPTION]…\n\n"
+	     "A workload through a graph on the machine that the graph names, which need not exist: the batcher, tasks and\n"
+	     "scheduler of a run, with time from the cost model and from the links that collectives share.\n");
+	options_print(&table);
+	puts("\nExit status: 0 done; 1 a sequence or a requirement failed; 2 bad usage or input.\n\n"
+	     "example: octant simulate tp2_ep2_pp2 --policy homes --sequences 16 --output-dir simulated");
+}
+
+int simulate_options_parse(int argc, char **argv, struct simulate_options *options, struct error *error)
+{
+	*options = (struct simulate_options){ .seed = -1, .routing_seed = 1, .channels = 1 };
+	int code = options_parse(&table, argc, argv, options, error);
+	if (code || options->help)
+		return code;
+	if (!options->graph)
+		return error_set(error, ERROR_INPUT, NULL, "the graph is missing; octant simulate tp2_ep2_pp2, for example");
+	return 0;
+}
+
+/* ---- the workload */
+
+static int parse_range(const char *text, int *least, int *most, struct error *error)
+{
+	char *end;
+	long a = strtol(text, &end, 10), b = a;
+	if (end != text && *end == ':') {
+		const char *second = end + 1;
+		b = strtol(second, &end, 10);
+		if (end == second)
+			a = 0;
+	}
+	if (end == text || *end || a < 1 || b < a || b > 1 << 24)
+		return error_set(error, ERROR_INPUT, "--prompt-tokens", "%s is no number of tokens; 2048, or 128:10240, would be "
+			"right", text);
+	*least = (int) a;
+	*most = (int) b;
+	return 0;
+}
+
+static int described(const struct simulate_options *o, const struct graph *graph, struct simulate_sequence **sequences,
+	int *count, struct error *error)
+{
+	struct graph_workload w = graph->workload;
+	if (!w.given)
+		w = (struct graph_workload){ .sequences = graph->limits.sequences, .new_tokens = 128, .seed = 1 };
+	if (o->sequences)
+		w.sequences = o->sequences;
+	if (o->new_tokens)
+		w.new_tokens = o->new_tokens;
+	if (o->seed >= 0)
+		w.seed = (uint64_t) o->seed;
+	int code = o->prompt_tokens ? parse_range(o->prompt_tokens, &w.prompt_min, &w.prompt_max, error) : 0;
+	if (code)
+		return code;
+	if (!w.prompt_max)
+		return error_set(error, ERROR_INPUT, graph->path, "the graph has no require.workload; --prompt-tokens 128:2048, "
+			"for example, describes one");
+	int *prompt = calloc((size_t) w.sequences, sizeof *prompt);
+	*sequences = calloc((size_t) w.sequences, sizeof **sequences);
+	if (!prompt || !*sequences) {
+		free(prompt);
+		return error_memory(error, "describing the workload");
+	}
+	workload_lengths(&w, prompt);
+	for (int i = 0; i < w.sequences; i++)
+		(*sequences)[i] = (struct simulate_sequence){ prompt[i], w.new_tokens };
+	*count = w.sequences;
+	free(prompt);
+	return 0;
+}
+
+static int read_line(const char *path, unsigned number, char *text, size_t bytes, int new_tokens,
+	struct simulate_sequence *sequence, struct error *error)
+{
+	struct json_file file = { .path = (char *) path };
+	json_t *root;
+	int code = json_file_parse(path, number, text, bytes, 0, &root, error);
+	if (code)
+		return code;
+	*sequence = (struct simulate_sequence){ 0, new_tokens };
+	code = json_file_integer(&file, root, "prompt_tokens", 1, 1 << 24, &sequence->prompt_tokens, error);
+	if (!code)
+		code = json_file_integer(&file, root, "completion_tokens", 1, 1 << 24, &sequence->new_tokens, error);
+	if (!code && (!sequence->prompt_tokens || !sequence->new_tokens))
+		code = error_set(error, ERROR_INPUT, NULL, "a line lacks %s; {\"prompt_tokens\": 128, \"completion_tokens\": 16} "
+			"would be right", sequence->prompt_tokens ? "completion_tokens" : "prompt_tokens");
+	if (code)
+		snprintf(error->where, sizeof error->where, "%s:%u", path, number);
+	json_decref(root);
+	return code;
+}
+
+static int from_file(const struct simulate_options *o, struct simulate_sequence **sequences, int *count,
+	struct error *error)
+{
+	char *text, *next;
+	size_t size;
+	int code = json_file_bytes(o->input, (size_t) 1 << 30, &text, &size, error), lines = 1;
+	if (code)
+		return code;
+	for (size_t i = 0; i < size; i++)
+		lines += text[i] == '\n';
+	*sequences = calloc((size_t) lines, sizeof **sequences);
+	if (!*sequences)
+		code = error_memory(error, "reading the workload");
+	unsigned number = 1;
+	for (char *line = text; !code && line < text + size; line = next, number++) {
+		char *end = memchr(line, '\n', size - (size_t) (line - text));
+		size_t bytes = end ? (size_t) (end - line) : size - (size_t) (line - text);
+		next = line + bytes + 1;
+		if (strspn(line, " \t\r") >= bytes)
+			continue;
+		code = read_line(o->input, number, line, bytes, o->new_tokens, &(*sequences)[*count], error);
+		*count += !code;
+	}
+	free(text);
+	if (!code && !*count)
+		code = error_set(error, ERROR_INPUT, o->input, "has no sequence; {\"prompt_tokens\": 128, \"completion_tokens\": "
+			"16} on a line would be right");
+	return code;
+}
+
+int simulate_workload(const struct simulate_options *options, const struct graph *graph,
+	struct simulate_sequence **sequences, int *count, struct error *error)
+{
+	*sequences = NULL;
+	*count = 0;
+	if (options->input)
+		return from_file(options, sequences, count, error);
+	return described(options, graph, sequences, count, error);
+}
