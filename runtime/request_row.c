@@ -291,7 +291,7 @@ static int read_stop(const struct request_row *row, const json_t *object, struct
 		return refuse(
 			row, error, "\"stop\" has %zu strings; at most %d are possible", count, REQUEST_MAX_STOPS);
 	if (count && !row->options->encode)
-		return refuse(row, error, "\"stop\" is text and the model has no tokenizer");
+		return refuse(row, error, "\"stop\" is text and the model has no tokenizer; leave it out");
 	for (size_t i = 0; i < count; i++) {
 		const json_t *one = json_is_array(value) ? json_array_get(value, i) : value;
 

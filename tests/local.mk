@@ -65,6 +65,7 @@ dist_check_SCRIPTS += tests/cmd_model.sh
 dist_check_SCRIPTS += tests/make_model.sh
 dist_check_SCRIPTS += tests/bad_input.sh
 dist_check_SCRIPTS += tests/run.sh
+dist_check_SCRIPTS += tests/resume.sh
 EXTRA_DIST += tests/cli
 EXTRA_DIST += tests/golden
 EXTRA_DIST += tests/run tests/lsan.supp
