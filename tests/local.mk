@@ -66,6 +66,7 @@ dist_check_SCRIPTS += tests/make_model.sh
 dist_check_SCRIPTS += tests/bad_input.sh
 dist_check_SCRIPTS += tests/run.sh
 dist_check_SCRIPTS += tests/resume.sh
+dist_check_SCRIPTS += tests/test_quickstart.sh
 EXTRA_DIST += tests/cli
 EXTRA_DIST += tests/golden
 EXTRA_DIST += tests/run tests/lsan.supp
