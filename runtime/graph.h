@@ -105,6 +105,13 @@ struct graph_requirement {
 	struct graph_place place;
 };
 
+#define GRAPH_MAX_CLAIMS 16
+struct graph_claim {
+	char name[48]; /* the key in `claims` */
+	double value;
+	struct graph_place place;
+};
+
 struct graph_workload {
 	bool given;
 	int sequences;
@@ -146,6 +153,8 @@ struct graph {
 	struct graph_kv kv;
 	int requirements;
 	struct graph_requirement requirement[GRAPH_MAX_REQUIREMENTS];
+	int claims;
+	struct graph_claim claim[GRAPH_MAX_CLAIMS];
 	struct graph_workload workload;
 };
 

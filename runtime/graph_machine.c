@@ -40,9 +40,9 @@ static int read_device(const struct graph_text *text, const config_setting_t *gr
 	device->bandwidth_efficiency = graph_number(text, group, "machine.devices[].bandwidth_efficiency");
 	device->memory = graph_number(text, group, "machine.devices[].memory");
 	device->launch_s = graph_number(text, group, "machine.devices[].launch_s");
-	if (!host && device->memory <= 0)
+	if (!host && device->memory < 1e6)
 		return graph_error(error, &place,
-			"the machine's device has a memory of 0 bytes; 64e9, for example, would be right");
+			"the machine's device has a memory of %.15g bytes; 64e9, for example, would be right", device->memory);
 	return 0;
 }
 
@@ -91,11 +91,34 @@ static int read_links(
 	return 0;
 }
 
+/* Every device must be reachable from device 0, where there are links at all. */
+static int check_connected(const struct graph_text *text, const config_setting_t *group,
+	const struct graph_machine *machine, struct error *error)
+{
+	bool reached[GRAPH_MAX_SWITCHES + MESH_MAX_DEVICES] = {false}, more = machine->links > 0;
+	struct graph_place place = graph_place_of(text, group);
+	reached[GRAPH_MAX_SWITCHES] = true;
+	while (more) {
+		more = false;
+		for (int i = 0; i < machine->links; i++) {
+			bool *from = &reached[GRAPH_MAX_SWITCHES + machine->link[i].from];
+			bool *to = &reached[GRAPH_MAX_SWITCHES + machine->link[i].to];
+			more |= *from != *to;
+			*from = *to = *from || *to;
+		}
+	}
+	for (int i = 0; i < machine->devices && machine->links; i++)
+		if (!reached[GRAPH_MAX_SWITCHES + i])
+			return graph_error(error, &place,
+				"no link connects device %d of the machine with device 0; a link from %d to -1 (a switch that "
+				"device 0 is linked to), for example, would be right", i, i);
+	return 0;
+}
+
 int graph_read_machine(const struct graph_text *text, struct graph *graph, struct error *error)
 {
 	struct graph_machine *machine = &graph->machine;
 	const config_setting_t *group = config_lookup(&text->config, "machine"), *list, *interconnect;
-	int code;
 	machine->host = !group || graph_boolean(text, group, "machine.host");
 	machine->given = group != NULL;
 	snprintf(machine->name, sizeof machine->name, "%s", machine->host ? "host" : "unnamed");
@@ -107,7 +130,8 @@ int graph_read_machine(const struct graph_text *text, struct graph *graph, struc
 	if (graph_word(text, group, "machine.name"))
 		snprintf(machine->name, sizeof machine->name, "%s", graph_word(text, group, "machine.name"));
 	list = graph_find(text, group, "machine.devices");
-	if (list && (code = read_devices(text, list, machine, error)))
+	int code = list ? read_devices(text, list, machine, error) : 0;
+	if (code)
 		return code;
 	if (!machine->devices && !machine->host) {
 		struct graph_place place = graph_place_of(text, list ? list : group);
@@ -126,5 +150,6 @@ int graph_read_machine(const struct graph_text *text, struct graph *graph, struc
 				.latency_s = graph_number(text, interconnect, "machine.interconnect.latency_s") / 2,
 			};
 	}
-	return read_links(text, graph_find(text, group, "machine.links"), machine, error);
+	code = read_links(text, graph_find(text, group, "machine.links"), machine, error);
+	return code ? code : check_connected(text, group, machine, error);
 }

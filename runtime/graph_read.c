@@ -184,6 +184,25 @@ static int read_requirements(const struct graph_text *text, struct graph *graph,
 	return 0;
 }
 
+/* In the order of the key table. */
+static void read_claims(const struct graph_text *text, struct graph *graph)
+{
+	const config_setting_t *claims = config_lookup(&text->config, "claims");
+	static const char prefix[] = "claims.";
+	for (const struct graph_key *key = graph_keys; claims && key->path; key++) {
+		const char *name = key->path + sizeof prefix - 1;
+		if (strncmp(key->path, prefix, sizeof prefix - 1) || graph->claims == GRAPH_MAX_CLAIMS)
+			continue;
+		const config_setting_t *setting = config_setting_get_member(claims, name);
+		if (!setting)
+			continue;
+		struct graph_claim *claim = &graph->claim[graph->claims++];
+		snprintf(claim->name, sizeof claim->name, "%s", name);
+		claim->value = graph_number(text, claims, key->path);
+		claim->place = graph_place_of(text, setting);
+	}
+}
+
 int graph_from_text(
 	const struct graph_text *text, const struct graph_kinds *kinds, struct graph *graph, struct error *error)
 {
@@ -201,6 +220,7 @@ int graph_from_text(
 	if ((code = graph_read_card(text, graph, error)) || (code = graph_read_machine(text, graph, error)) ||
 		(code = read_mesh(text, graph, error)) || (code = graph_read_chains(text, kinds, graph, error)))
 		return code;
+	read_claims(text, graph);
 	return read_requirements(text, graph, error);
 }
 

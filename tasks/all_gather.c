@@ -24,6 +24,13 @@ static int all_gather_flows(const struct call *c, struct flow *flow)
 	return call_ring(c, bytes_of(c) * (c->members - 1) / c->members, flow);
 }
 
+/* A rank by itself has all rows. */
+static bool all_gather_wanted(const struct call *c)
+{
+	struct range rows = call_group_rows(c, c->group);
+	return c->members > 1 && rows.end > rows.first;
+}
+
 static int all_gather_run(struct engine_call *call, void *workspace, struct error *error)
 {
 	(void) workspace, (void) error;
@@ -46,6 +53,7 @@ static const struct call_type all_gather_type = {
 		.cost = call_cost },
 	.work = all_gather_work,
 	.flows = all_gather_flows,
+	.wanted = all_gather_wanted,
 };
 
 void all_gather_insert(struct lowering *l, const struct graph_step *step, int stage, int layer)

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The plan: what a deployment will do with a workload, in closed form, before anyone owns the machine.
+ *
+ *   workload → the real batcher, with results that are made up → micro-batches
+ *   each micro-batch → the calls of a sketched deployment → FLOPs, bytes, flows → seconds by the cost model
+ *   seconds by micro-batch and stage → a recurrence over stages, slots and iterations → times of tokens
+ *
+ * Modelled: every task of every micro-batch with its real rows, positions and samples; the roofline of the device and
+ * α-β of the links each collective takes; routing (even, or by a distribution); what the batcher waits for (slots,
+ * `ahead`, the results of earlier iterations), a decoding sequence's wait for its own token, pages and preemption.
+ *
+ * The recurrence. Micro-batch i needs c(i,s) seconds of compute on stage s, m(i,s) of collectives, and x(i,s) to be sent
+ * on; of devices that work side by side the slowest counts, step by step. It is ready on stage s at r(i,s) = end(i,s−1) +
+ * x(i,s−1), on stage 0 when the batcher has formed it and its tokens are sampled. Stages take them as they become ready.
+ *
+ *   no overlap       end(i,s) = max(r(i,s), end of the one before on s) + c + m + x
+ *   full overlap     end(i,s) = max(r + c + m,  C(s) + c,  M(s) + m + x): C(s), M(s) the times until which the stage's
+ *                    compute and its links are taken. One micro-batch's own chain never overlaps itself; others' does.
+ *
+ * The metrics are those of full overlap (with two or more micro-batches in a stage, schedulers come near it); those
+ * without overlap stand beside it. Lower bound of the makespan, whatever the schedule of these micro-batches:
+ *
+ *   area   of each device: Σ compute, and Σ collectives, after the least time until anything can reach its stage and
+ *          before the least from there to the end
+ *   path   the longest chain of a micro-batch's own seconds and of those whose sampled tokens it needs
+ *
+ * Not modelled: contention of collectives with each other and with copies, the cost of submitting a task, order among
+ * tasks of one stage (priorities), caches, clocks. `octant simulate` has the first three. */
+#ifndef OCTANT_TASKS_PLAN_H
+#define OCTANT_TASKS_PLAN_H
+
+#include "runtime/batcher.h"
+#include "runtime/metrics.h"
+#include "runtime/routing.h"
+#include "tasks/call.h"
+
+enum plan_phase { PLAN_PREFILL, PLAN_DECODE, PLAN_PHASES }; /* a mixed micro-batch counts as prefill */
+enum plan_bound { BOUND_FLOPS, BOUND_BYTES, BOUND_LINKS, BOUND_LAUNCH, PLAN_BOUNDS };
+enum plan_axis { PLAN_TENSOR, PLAN_EXPERTS, PLAN_STAGES, PLAN_AXES };
+
+struct plan_kind { /* over all devices */
+	bool collective;
+	int64_t calls;
+	double flops, bytes, link_bytes, seconds;
+	double bound_s[PLAN_BOUNDS]; /* seconds of calls in which this bound is the largest part */
+};
+
+struct plan_axis_sum { /* summed over devices */
+	double bytes;   /* sent */
+	double seconds; /* of the collectives that a device takes part in */
+};
+
+struct plan_device {
+	int device, stage; /* its number */
+	double weights, kv, kv_used, activations, workspace, total, limit; /* bytes; limit 0: none of its own */
+	struct {
+		double compute_s, comm_s, flops, bytes, sent;
+		double received_s; /* of comm_s: sends from the stage before, which its own may overlap */
+	} phase[PLAN_PHASES];
+};
+
+struct plan_times { /* one way to overlap */
+	double prefill_rate, decode_rate; /* tokens/ms a device */
+	double makespan_s, prefill_s, decode_s; /* windows as in runtime/metrics.h */
+	double ttft_s;
+	double exposed[PLAN_PHASES + 1], bubble[PLAN_PHASES + 1]; /* shares, mean over stages; last: of the whole */
+};
+
+struct plan {
+	const struct graph *graph;
+	struct metrics metrics; /* of full overlap, source "planned" */
+	struct plan_times overlapped, serial;
+	double area_s, path_s, lower_bound_s;
+	struct plan_kind kind[CALL_KINDS][PLAN_PHASES];
+	struct plan_axis_sum axis[PLAN_AXES][PLAN_PHASES];
+	struct plan_device device[MESH_MAX_DEVICES]; /* by stage · S + index */
+	struct model_parameters parameters;
+	struct batcher_counters counters;
+	int64_t pages, pages_wanted; /* of each attention group's pool; wanted: what the limits need */
+	int64_t phase_micro_batches[PLAN_PHASES], phase_rows[PLAN_PHASES];
+	double dropped;  /* share of routed rows beyond the capacity */
+	int64_t *load;   /* [layers][experts], or NULL: even */
+};
+
+struct plan_options {
+	const struct routing_options *routing; /* NULL: even */
+};
+
+/* What bounds a phase: tokens/ms a device if nothing else took time, of the rows that the phase computes. */
+struct plan_rates {
+	double planned, serial; /* tokens/ms a device, as the metrics define them: full overlap, and none */
+	double by_flops, by_bytes; /* the devices' arithmetic alone, their memory alone */
+	double by_tasks; /* all compute tasks at their roofline, with launches */
+	double by_links; /* collectives alone */
+	enum plan_bound binds; /* of compute tasks' seconds, the bound with most */
+	double binds_share;
+	bool links_bind; /* collectives take longer than compute */
+};
+void plan_rates_make(const struct plan *plan, enum plan_phase phase, struct plan_rates *rates);
+extern const char *const plan_bound_names[PLAN_BOUNDS];
+extern const char *const plan_axis_names[PLAN_AXES];
+
+struct plan_claim { /* what somebody claims, beside what is */
+	const char *name, *unit;
+	char label[64];
+	double claimed, value;
+	char relation[4]; /* "=", "≥", "≤": what the claim means */
+	bool holds;       /* "=" within a tenth */
+	char why[256];
+};
+/* The graph's claims: returns how many, at most GRAPH_MAX_CLAIMS. */
+int plan_claims_make(const struct plan *plan, struct plan_claim *claims);
+
+/* For the workload of a resolved graph (graph->workload). `graph` must outlive the plan. Errors: ERROR_INPUT for a
+ * machine that is no machine for a plan (links that do not connect) and for what does not fit a device's memory, by how
+ * much, and what would; ERROR_MEMORY. */
+int plan_make(const struct graph *graph, const struct plan_options *options, struct plan **plan, struct error *error);
+void plan_destroy(struct plan *plan); /* accepts NULL */
+
+#endif
