@@ -22,7 +22,7 @@ struct gemm_weight {
 };
 
 struct gemm_source { /* rows of W as a checkpoint has them, row-major */
-	const void *data; /* first element of the first row that is wanted */
+	const void *data; /* first element of the first row that is wanted; need not be aligned */
 	enum dtype dtype;
 	size_t stride;    /* elements from a row to the next */
 };

@@ -10,6 +10,10 @@
 
 enum dtype { DTYPE_FP32, DTYPE_FP16, DTYPE_BF16 };
 
+/* Numbers of a file, which may lie at odd addresses. Compilers for x86 and ARM read them as fast as others. */
+typedef uint16_t dtype_loose16 __attribute__((aligned(1), may_alias));
+typedef uint32_t dtype_loose32 __attribute__((aligned(1), may_alias));
+
 static inline size_t dtype_bytes(enum dtype dtype)
 {
 	return dtype == DTYPE_FP32 ? 4 : 2;

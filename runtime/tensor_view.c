@@ -5,14 +5,10 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* A safetensors file may put its data at odd addresses. Compilers for x86 and ARM read these as fast as others. */
-typedef uint16_t loose16 __attribute__((aligned(1), may_alias));
-typedef uint32_t loose32 __attribute__((aligned(1), may_alias));
-
 void tensor_row_to_float(const struct tensor_view *view, int64_t row, float *to)
 {
 	const void *from = tensor_row(view, row);
-	const loose16 *half = from;
+	const dtype_loose16 *half = from;
 	int64_t n = view->shape[1];
 
 	switch (view->dtype) {
@@ -34,7 +30,7 @@ void tensor_row_to_float(const struct tensor_view *view, int64_t row, float *to)
  * below that of infinity. Blocks of constant length, so that compilers turn the inner loop into vectors at -O2. */
 enum { BLOCK = 256 };
 
-static bool all_finite32(const loose32 *value, int64_t n)
+static bool all_finite32(const dtype_loose32 *value, int64_t n)
 {
 	int64_t i = 0;
 	for (; i + BLOCK <= n; i += BLOCK) {
@@ -50,7 +46,7 @@ static bool all_finite32(const loose32 *value, int64_t n)
 	return true;
 }
 
-static bool all_finite16(const loose16 *value, int64_t n, uint16_t infinity)
+static bool all_finite16(const dtype_loose16 *value, int64_t n, uint16_t infinity)
 {
 	const int16_t most = (int16_t) (infinity - 1);
 	int64_t i = 0;

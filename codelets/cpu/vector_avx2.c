@@ -74,7 +74,7 @@ INLINE vec v_keep(vec v, int count, vec w)
 	return _mm256_blendv_ps(w, v, _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(count), lane)));
 }
 
-INLINE vec v_load_fp16(const uint16_t *p)
+INLINE vec v_load_fp16(const void *p)
 {
 	return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) p));
 }
@@ -84,7 +84,7 @@ INLINE void v_store_fp16(uint16_t *p, vec v)
 	_mm_storeu_si128((__m128i *) p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }
 
-INLINE vec v_load_bf16(const uint16_t *p)
+INLINE vec v_load_bf16(const void *p)
 {
 	__m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *) p));
 	return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));

@@ -68,7 +68,7 @@ INLINE vec v_keep(vec v, int count, vec w)
 	return _mm512_mask_blend_ps(_mm512_cmplt_epi32_mask(lane, _mm512_set1_epi32(count)), w, v);
 }
 
-INLINE vec v_load_fp16(const uint16_t *p)
+INLINE vec v_load_fp16(const void *p)
 {
 	return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) p));
 }
@@ -78,7 +78,7 @@ INLINE void v_store_fp16(uint16_t *p, vec v)
 	_mm256_storeu_si256((__m256i *) p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-INLINE vec v_load_bf16(const uint16_t *p)
+INLINE vec v_load_bf16(const void *p)
 {
 	__m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *) p));
 	return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));

@@ -39,7 +39,7 @@ INLINE vec v_exp(vec x)
 
 static TARGET void to_float(enum dtype dtype, const void *src, int n, float *dst)
 {
-	const uint16_t *half = src;
+	const dtype_loose16 *half = src;
 	int i = 0;
 	switch (dtype) {
 	case DTYPE_FP32:

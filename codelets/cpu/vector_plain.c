@@ -76,9 +76,10 @@ INLINE vec v_keep(vec v, int count, vec w)
 	return v_select(lane < (vec_int){count, count, count, count}, v, w);
 }
 
-INLINE vec v_load_fp16(const uint16_t *p)
+INLINE vec v_load_fp16(const void *p)
 {
-	return (vec){fp16_to_float(p[0]), fp16_to_float(p[1]), fp16_to_float(p[2]), fp16_to_float(p[3])};
+	const dtype_loose16 *h = p;
+	return (vec){fp16_to_float(h[0]), fp16_to_float(h[1]), fp16_to_float(h[2]), fp16_to_float(h[3])};
 }
 
 INLINE void v_store_fp16(uint16_t *p, vec v)
@@ -87,9 +88,10 @@ INLINE void v_store_fp16(uint16_t *p, vec v)
 		p[i] = fp16_from_float(v[i]);
 }
 
-INLINE vec v_load_bf16(const uint16_t *p)
+INLINE vec v_load_bf16(const void *p)
 {
-	return (vec){bf16_to_float(p[0]), bf16_to_float(p[1]), bf16_to_float(p[2]), bf16_to_float(p[3])};
+	const dtype_loose16 *h = p;
+	return (vec){bf16_to_float(h[0]), bf16_to_float(h[1]), bf16_to_float(h[2]), bf16_to_float(h[3])};
 }
 
 INLINE void v_store_bf16(uint16_t *p, vec v)

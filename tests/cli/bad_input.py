@@ -570,7 +570,7 @@ def fuzz():
             call(*run, "--model", folder, "--input", GOOD, "--output-dir", fresh())
             weights.data = bytearray(data)
     print(f"# statuses {outcomes}")
-    assert outcomes[0] > 10 and outcomes[2] > 60, "the damage is too much or too little to tell anything"
+    assert outcomes[0] > 5 and outcomes[2] > 60, "the damage is too much or too little to tell anything"
 
 
 main()

@@ -35,6 +35,8 @@ def test(name):
 
 def main():
     failed = 0
+    if not os.access(OCTANT, os.X_OK):
+        sys.exit(f"Bail out! there is no program {OCTANT}")
     print(f"1..{len(tests)}", flush=True)
     for number, (name, function) in enumerate(tests, 1):
         complaints.clear()

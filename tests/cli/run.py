@@ -209,6 +209,22 @@ def seeds():
         assert len({json.dumps(t) for t in tokens(run(input=narrow)).values()}) == 1, key
 
 
+@test("weights at odd addresses, as an unpadded header leaves them, are the same weights")
+def odd_addresses():
+    rows = write_lines("few.jsonl", [{"id": i, "tokens": [5 + i, 9], "max_new_tokens": 6, "logprobs": True} for i in range(4)])
+    for name in ("mixtral", "mixtral_fp16", "qwen2_moe_norm", "llama"):
+        odd = model_copy(name)
+        for shard in glob.glob(os.path.join(odd, "*.safetensors")):
+            file = Safetensors(shard)
+            text = json.dumps(file.header).encode()
+            file.write(text + b" " * (len(text) % 2 == 0))
+        for compute in ("fp32", "bf16"):
+            found = [{key: (row["tokens"], row["logprobs"]) for key, row in
+                      results(run("--compute", compute, "--no-trace", graph=None, model=model, input=rows)).items()}
+                     for model in (os.path.join(GOLDEN, name), odd)]
+            assert found[0] == found[1], (name, compute)
+
+
 # ---- what is told
 
 @test("--dry-run tells each device's memory and reads no weight")
