@@ -3,7 +3,8 @@
  * What the plan puts on each device, and whether it fits: weights, slots and workspace as they are, and of the KV pool
  * what the limits need or what the memory leaves. */
 #include <math.h>
-#include <string.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include "runtime/accounts.h"
 #include "tasks/plan_internal.h"
 
@@ -34,17 +35,47 @@ static int64_t least_pages(const struct graph *graph)
 	return (tokens + graph->kv.page_tokens - 1) / graph->kv.page_tokens;
 }
 
-static int refuse(const struct graph *graph, const struct plan_device *device, double page, int64_t least,
-	struct error *error)
+/* The largest need of a device with that many stages and `sizes`; negative: that mesh cannot be. */
+static double need_with(struct graph *graph, const struct mesh *base, int stages, const struct deployment_sizes *sizes)
 {
-	double need = device->total + page * (double) least, devices = graph->mesh.devices;
-	/* what is cut by more stages: weights and KV; what each device needs by itself stays */
-	double own = device->activations + device->workspace, cut = device->weights + page * (double) least;
-	int times = device->limit > own ? (int) ceil(cut / (device->limit - own)) : 0;
+	struct deployment_account account[MESH_MAX_DEVICES];
+	double most = 0;
+	if (mesh_make(&graph->mesh, base->tensor, base->experts, stages, base->expert_tensor, graph->model.layers, NULL)
+		|| deployment_measure(graph, graph->compute, sizes, account, NULL))
+		return -1;
+	for (int i = 0; i < graph->mesh.devices; i++)
+		most = fmax(most, (double) account[i].total + (double) account[i].workspace);
+	return most;
+}
+
+/* The least number of stages with which each device needs at most `limit` bytes; 0: none. */
+static int stages_that_fit(const struct graph *graph, const struct deployment_sizes *sizes, double limit)
+{
+	struct graph *copy = malloc(sizeof *copy);
+	int found = 0;
+	if (copy)
+		*copy = *graph;
+	for (int stages = graph->mesh.stages + 1; copy && !found && stages <= graph->model.layers
+		&& stages * graph->mesh.per_stage <= MESH_MAX_DEVICES; stages++) {
+		double need = need_with(copy, &graph->mesh, stages, sizes);
+		if (need >= 0 && need <= limit)
+			found = stages;
+	}
+	free(copy);
+	return found;
+}
+
+static int refuse(const struct graph *graph, const struct plan_device *device, const struct deployment_sizes *sizes,
+	double page, int64_t least, struct error *error)
+{
+	double need = device->total + page * (double) least;
+	struct deployment_sizes fewest = *sizes;
 	char remedy[200];
-	if (times > 0 && times * graph->mesh.stages <= graph->model.layers && times * devices <= MESH_MAX_DEVICES)
-		snprintf(remedy, sizeof remedy, "mesh.stages = %d on %d such devices, or devices of %.1f GB, would fit",
-			times * graph->mesh.stages, times * graph->mesh.devices, ceil(need * 1e-8) / 10);
+	fewest.pages = least;
+	int stages = stages_that_fit(graph, &fewest, device->limit);
+	if (stages)
+		snprintf(remedy, sizeof remedy, "mesh.stages = %d on %d such devices, or devices of %.1f GB, would fit", stages,
+			stages * graph->mesh.per_stage, ceil(need * 1e-8) / 10);
 	else
 		snprintf(remedy, sizeof remedy, "devices of %.1f GB, or smaller schedule.slots and schedule.prefill.tokens, "
 			"would fit", ceil(need * 1e-8) / 10);
@@ -78,7 +109,7 @@ int plan_memory_make(const struct graph *graph, const struct batcher_options *op
 			continue;
 		double fit = floor((device->limit - device->total) / page[i]);
 		if (fit < (double) (wanted < (double) least ? (int64_t) wanted : least))
-			return refuse(graph, device, page[i], least, error);
+			return refuse(graph, device, sizes, page[i], least, error);
 		pages = fmin(pages, fit);
 	}
 	plan->pages_wanted = (int64_t) wanted;

@@ -14,9 +14,11 @@ check_PROGRAMS += tests/test_batcher
 tests_test_batcher_SOURCES = tests/test_batcher.c tests/batcher_scene.c tests/batcher_scene.h \
 	tests/fake_executor.c tests/fake_executor.h
 check_PROGRAMS += tests/test_checkpoint
+check_PROGRAMS += tests/test_cost
 check_PROGRAMS += tests/test_error
 check_PROGRAMS += tests/test_metrics
 check_PROGRAMS += tests/test_output
+check_PROGRAMS += tests/test_plan
 check_PROGRAMS += tests/test_request
 check_PROGRAMS += tests/test_tokenizer
 check_PROGRAMS += tests/test_golden
@@ -44,6 +46,11 @@ check_PROGRAMS += tests/test_graph
 tests_test_graph_SOURCES = tests/test_graph.c tools/model_card.c
 check_PROGRAMS += tests/test_graph_errors
 check_PROGRAMS += tests/test_mesh
+if SIMULATION
+check_PROGRAMS += tests/test_simulate
+tests_test_simulate_SOURCES = tests/test_simulate.c
+tests_test_simulate_LDADD = $(OCTANT_SIM_LIBS) $(CMOCKA_LIBS)
+endif
 
 tests_cppflags = -DOCTANT_TEST_DATA='"$(abs_top_srcdir)/tests"'
 AM_CPPFLAGS += $(tests_cppflags)
@@ -68,6 +75,8 @@ dist_check_SCRIPTS += tests/run.sh
 dist_check_SCRIPTS += tests/resume.sh
 dist_check_SCRIPTS += tests/test_quickstart.sh
 EXTRA_DIST += tests/cli
+dist_check_SCRIPTS += tests/simulate.sh
+EXTRA_DIST += tests/test_simulate.c
 EXTRA_DIST += tests/golden
 EXTRA_DIST += tests/run tests/lsan.supp
 EXTRA_DIST += tests/scratch.h

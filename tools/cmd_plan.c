@@ -77,7 +77,8 @@ static int read_graph(void *context, const struct graph_override *more, int coun
 	struct graph_override all[OPTIONS_MAX_OVERRIDES + 16];
 	struct graph *made = NULL;
 	memcpy(all, c->overrides.item, (size_t) c->overrides.count * sizeof *all);
-	memcpy(all + c->overrides.count, more, (size_t) count * sizeof *all);
+	for (int i = 0; i < count; i++)
+		all[c->overrides.count + i] = more[i];
 	int code = graph_read(c->graph[0], &task_kinds, all, c->overrides.count + count, &made, error);
 	if (!code)
 		code = graph_resolve(made, c->checkpoint ? checkpoint_model(c->checkpoint) : NULL, &task_kinds, error);

@@ -166,7 +166,7 @@ static void draw_labels(FILE *f, const struct panel *p, int count)
 				at[i - 1] -= push;
 			}
 	for (int i = 0; i < n; i++)
-		fprintf(f, "<text x='%d' y='%.1f' class='label' fill='%s'>%s</text>\n", p->x + PANEL + 8, at[i] + 4,
+		fprintf(f, "<text x='%d' y='%.1f' class='label' style='fill:%s'>%s</text>\n", p->x + PANEL + 8, at[i] + 4,
 			order[i] < p->lines ? p->line[order[i]].colour : "#555", order[i] < p->lines ? p->line[order[i]].label : p->limit_label);
 }
 
