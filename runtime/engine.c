@@ -158,6 +158,7 @@ static void run_call(void *buffers[], void *arg)
 	if (engine->guarded_count)
 		guard(engine, call, true);
 	struct error error = { 0 };
+	engine_crew_takes(engine->crew);
 	double begin = engine_now(engine);
 	int code = engine_crew_call(engine->crew, call, worker->workspace, &error);
 	double end = engine_now(engine);
@@ -527,6 +528,7 @@ int engine_submit(struct engine *engine, struct engine_call *call, struct engine
 	}
 	__atomic_add_fetch(call->pending, 1, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&engine->submitted, 1, __ATOMIC_RELAXED);
+	engine_crew_submits(engine->crew);
 	code = starpu_task_submit(task);
 	if (code)
 		return error_set(error, ERROR_RUN, call->type->name, "StarPU refused the task: %s", strerror(-code));

@@ -98,6 +98,8 @@ struct engine_simulation {
 	const uint64_t *set;
 	int sets, channels;
 	int workers; /* of a host's logical devices: CPU workers that serve all calls */
+	double submit_s; /* what a submission takes the submitter */
+	double task_s;   /* what a worker needs for a call besides the call itself */
 	/* Fills what a call does; on a host `flows` counts for nothing. */
 	void (*pass)(const struct engine_call *call, struct engine_passage *passage);
 };

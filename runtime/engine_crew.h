@@ -33,6 +33,10 @@ uint32_t *engine_crew_mask(struct engine_crew *crew, const struct engine_call *c
 /* Lets workers run `run` for tasks of this codelet. */
 void engine_crew_codelet(struct starpu_codelet *codelet, starpu_cpu_func_t run);
 
+/* What a submission costs the submitter, and what taking a call costs the worker, where that must be said. */
+void engine_crew_submits(const struct engine_crew *crew);
+void engine_crew_takes(const struct engine_crew *crew);
+
 /* What the worker does. Returns the behaviour's code. */
 int engine_crew_call(struct engine_crew *crew, struct engine_call *call, void *workspace, struct error *error);
 

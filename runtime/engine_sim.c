@@ -216,6 +216,18 @@ void engine_crew_codelet(struct starpu_codelet *codelet, starpu_cpu_func_t run)
 
 /* ---- a call */
 
+void engine_crew_submits(const struct engine_crew *crew)
+{
+	(void) crew;
+	flows_sleep(present.asked->submit_s);
+}
+
+void engine_crew_takes(const struct engine_crew *crew)
+{
+	(void) crew;
+	flows_sleep(present.asked->task_s);
+}
+
 int engine_crew_call(struct engine_crew *crew, struct engine_call *call, void *workspace, struct error *error)
 {
 	const struct engine_simulation *s = present.asked;

@@ -259,7 +259,7 @@ int simulate_run(struct simulation *s, struct error *error)
 	uint64_t set[4 * MESH_MAX_DEVICES];
 	struct simulated run = { .asked = s, .error = error };
 	struct engine_simulation engine = { .machine = &s->graph->machine, .set = set, .channels = s->channels,
-		.workers = s->workers, .pass = pass };
+		.workers = s->workers, .submit_s = s->submit_s, .task_s = s->task_s, .pass = pass };
 	int status = 0;
 	int code = deployment_sketch(s->graph, s->graph->compute, &s->sizes, &sketch, error);
 	if (code)
@@ -295,6 +295,7 @@ int simulate_metrics(const struct simulation *s, struct metrics *m, struct error
 	int code = metrics_tokens(m, s->result, s->sequences, s->start_s, s->end_s, error);
 	if (!code)
 		code = metrics_records(m, s->record, s->records, call_kind_names, CALL_KINDS, 0, s->start_s, s->end_s, error);
+	m->runtime_overhead_share = NAN; /* short gaps are waiting here, since nothing but waiting lies between tasks */
 	if (s->routing)
 		metrics_load(m, routing_load(s->routing), s->graph->model.layers, s->graph->model.experts);
 	metrics_judge(m, s->graph, true);

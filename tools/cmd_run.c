@@ -36,6 +36,7 @@ struct run {
 	struct run_memory memory;
 	char settings[256];
 	struct output *output;
+	FILE *tasks; /* --dump-tasks */
 	struct engine *engine;
 	struct deployment *deployment;
 	struct batcher *batcher;
@@ -147,6 +148,8 @@ static int build(struct run *run, struct error *error)
 	struct engine_options engine = { .policy = run->graph->schedule.policy, .workers = run->workers,
 		.record = true, .watchdog_s = run->options.watchdog_s };
 	struct batcher_options options;
+	if (run->options.tasks && !(engine.tasks = run->tasks = fopen(run->options.tasks, "w")))
+		return error_set(error, ERROR_RUN, run->options.tasks, "cannot be written: %s", strerror(errno));
 	int code = engine_start(&engine, &run->engine, error);
 	if (code)
 		return code;
@@ -290,6 +293,8 @@ static int clean_up(struct run *run, struct error *error)
 	deployment_destroy(run->deployment);
 	batcher_destroy(run->batcher);
 	engine_stop(run->engine);
+	if (run->tasks)
+		fclose(run->tasks);
 	run_results_destroy(&run->results);
 	int code = run_routing_close(&run->routing, error);
 	int closed = output_close(run->output, error);

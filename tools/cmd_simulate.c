@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "config.h"
 #include "runtime/engine.h"
@@ -93,10 +94,29 @@ static int prepare(struct command *c, int argc, char **argv, struct error *error
 	c->simulation.graph = c->graph;
 	c->simulation.channels = c->options.channels;
 	c->simulation.workers = c->options.workers ? c->options.workers : topology.workers;
+	c->simulation.submit_s = c->options.submit_us * 1e-6;
+	c->simulation.task_s = c->options.task_us * 1e-6;
 	return simulate_prepare(&c->simulation, error);
 }
 
 /* ---- the other program */
+
+/* Builds it, where this program lies in the build folder beside its sources; it takes some minutes, once. */
+static void build_simulator(const char *path)
+{
+	static const char build[] = OCTANT_SOURCE_DIR "/tools/build";
+	if (strcmp(path, OCTANT_SOURCE_DIR "/build/octant-sim") || access(build, X_OK))
+		return;
+	fputs("octant: building octant-sim, which simulates (once, about 3 minutes)\n", stderr);
+	pid_t child = fork();
+	if (!child) {
+		dup2(STDERR_FILENO, STDOUT_FILENO);
+		execl(build, build, "--sim", (char *) NULL);
+		_exit(127);
+	}
+	while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		;
+}
 
 static int become_simulator(char **argv, struct error *error)
 {
@@ -106,8 +126,10 @@ static int become_simulator(char **argv, struct error *error)
 		return error_set(error, ERROR_RUN, "/proc/self/exe", "cannot be read: %s", strerror(errno));
 	strcpy(path + n, "-sim");
 	if (access(path, X_OK))
+		build_simulator(path);
+	if (access(path, X_OK))
 		return error_set(error, ERROR_RUN, path, "is not built; tools/build --sim builds it beside this program, with "
-			"StarPU on SimGrid (about 3 minutes once)");
+			"StarPU on SimGrid (about 3 minutes, once)");
 	/* argv begins at the command's name: behind the program's, which is still there */
 	execv(path, argv - 1);
 	return error_set(error, ERROR_RUN, path, "cannot be started: %s", strerror(errno));

@@ -17,6 +17,8 @@ static const struct option_row rows[] = {
 		"print where the time went (metrics.json always has it)" },
 	{ "--record-routing", "[FILE]", OPTION_OPTIONAL, AT(routing), NULL, 0, 0,
 		"count the rows sent to each expert (default file: routing.jsonl in the output folder)" },
+	{ "--dump-tasks", "FILE", OPTION_TEXT, AT(tasks), NULL, 0, 0,
+		"write a line for each task submitted, with its buffers and what it waits for" },
 	{ "--no-trace", NULL, OPTION_FLAG, AT(no_trace), NULL, 0, 0, "write no trace.json" },
 	{ "--json", NULL, OPTION_FLAG, AT(json), NULL, 0, 0, "print the metrics, or with --dry-run the memory, as JSON" },
 	{ "--quiet", NULL, OPTION_FLAG, AT(quiet), NULL, 0, 0, "no progress and no summary" },

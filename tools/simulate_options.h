@@ -19,6 +19,7 @@ struct simulate_options {
 	int routing_seed;
 	double capacity_factor;
 	int channels, workers;
+	double submit_us, task_us;
 	bool json, quiet, no_trace, help;
 	struct option_overrides overrides;
 };

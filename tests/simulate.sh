@@ -1,0 +1,147 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# octant simulate as a user calls it, and against octant run: the same tasks in the same order, with the same buffers
+# and dependencies, for the same sequences.
+
+[ -x "$OCTANT-sim" ] || { echo "1..0 # SKIP octant-sim is not built"; exit 77; }
+command -v python3 >/dev/null || { echo "1..0 # SKIP no python3"; exit 77; }
+work=$(mktemp -d "${TMPDIR:-/tmp}/simulate.XXXXXX") || exit 1
+trap 'rm -rf "$work"' EXIT
+model="$OCTANT_SOURCE_DIR/tests/golden/models/mixtral"
+number=0
+failed=0
+
+# tap NAME COMMAND...: one test, which passes if the command does
+tap()
+{
+	name=$1
+	shift
+	number=$((number + 1))
+	if "$@" >"$work/said" 2>&1; then
+		echo "ok $number - $name"
+	else
+		echo "not ok $number - $name"
+		sed 's/^/# /' "$work/said"
+		failed=1
+	fi
+}
+
+# refuses WORDS ARGUMENTS...: exit status 2, one line with the words on standard error, nothing on standard output
+refuses()
+{
+	words=$1
+	shift
+	status=0
+	"$OCTANT" simulate "$@" >"$work/out" 2>"$work/err" || status=$?
+	cat "$work/out" "$work/err"
+	test "$status" = 2 && grep -qF -e "$words" "$work/err" && test ! -s "$work/out" && test "$(wc -l <"$work/err")" = 1
+}
+
+small="--sequences 12 --prompt-tokens 100:3000 --new-tokens 9 --seed 3 --quiet"
+
+# The same words twice are the same bytes, wherever it writes.
+repeats()
+{
+	for turn in 1 2; do
+		"$OCTANT" simulate tp2_ep2_pp2 $small --policy "$1" --output-dir "$work/repeat$turn"
+		test $? -le 1 || return 1
+	done
+	cmp "$work/repeat1/metrics.json" "$work/repeat2/metrics.json" && cmp "$work/repeat1/trace.json" "$work/repeat2/trace.json"
+}
+
+every_policy()
+{
+	for policy in homes eager prio ws lws dm dmda dmdas; do
+		repeats "$policy" || { echo "policy $policy"; return 1; }
+	done
+}
+
+metrics_are_whole()
+{
+	"$OCTANT" simulate tp2_ep2_pp2 $small --json --output-dir "$work/whole" >"$work/json"
+	test $? -le 1 || return 1
+	cmp "$work/json" "$work/whole/metrics.json" && python3 - "$work/whole" <<'PYTHON'
+import json, sys
+m = json.load(open(sys.argv[1] + "/metrics.json"))
+t = json.load(open(sys.argv[1] + "/trace.json"))
+assert m["source"] == "simulated" and m["machine"] == "plan-4x64g" and m["sequences"]["finished"] == 12
+assert all(r["holds"] in (True, False) for r in m["requirements"]) and len(m["requirements"]) == 5
+slices = [e for e in t["traceEvents"] if e["ph"] == "X"]
+end = max(e["ts"] + e["dur"] for e in slices)
+assert abs(end * 1e-6 - m["makespan_s"]) < 5e-6, (end, m["makespan_s"])
+assert m["ttft_s"]["max"] < m["makespan_s"] and 0 < m["exposed_comm_share"] < 1
+# a device computes one task at a time
+for device in range(4):
+    own = sorted((e["ts"], e["dur"]) for e in slices if e["pid"] == device + 1 and e["name"] in ("attention", "experts", "route"))
+    assert own and all(a[0] + a[1] <= b[0] + 0.01 for a, b in zip(own, own[1:]))
+PYTHON
+}
+
+# GRAPH-AND-OPTIONS...: run on this host and simulated on the machine that the graph names
+same_tasks()
+{
+	python3 - >"$work/input.jsonl" <<'PYTHON'
+import json, random
+random.seed(5)
+for i in range(9):
+    print(json.dumps({"id": str(i), "tokens": [1 + (7 * i + j) % 40 for j in range(random.randint(3, 60))],
+        "max_new_tokens": random.randint(2, 12), "ignore_eos": True}))
+PYTHON
+	"$OCTANT" run "$@" --model "$model" --input "$work/input.jsonl" --output-dir "$work/run" --force --quiet \
+		--dump-tasks "$work/run.tasks" || return 1
+	# the batcher hears of sequences in the input's order, not in the order in which they finished
+	python3 - "$work/run/outputs.jsonl" >"$work/lengths.jsonl" <<'PYTHON'
+import json, sys
+for line in sorted(map(json.loads, open(sys.argv[1])), key=lambda line: int(line["id"])):
+    print(json.dumps(line))
+PYTHON
+	"$OCTANT" simulate "$@" --model "$model" --input "$work/lengths.jsonl" --quiet --dump-tasks "$work/sim.tasks"
+	test $? -le 1 || return 1
+	grep -v '^load' "$work/run.tasks" >"$work/run.own"
+	wc -l "$work/run.own"
+	test -s "$work/run.own" && cmp "$work/run.own" "$work/sim.tasks"
+}
+
+limits="--set limits.sequences=6 --set limits.tokens_per_sequence=128 --set kv.page_tokens=8 --set schedule.prefill.tokens=32"
+fp32="--set compute=\"fp32\" --set kv.dtype=\"fp32\""
+
+same_everywhere()
+{
+	same_tasks tp2_ep2_pp2 $limits $fp32 --set kv.pages=64 --policy homes || return 1
+	# too few pages: sequences wait, or are preempted and computed again
+	same_tasks tp2_ep2_pp2 $limits $fp32 --set kv.pages=14 --set schedule.slots=2 --policy dmdas || return 1
+	same_tasks tp2_ep2_local $limits $fp32 --set kv.pages=64 --set 'schedule.interleave="mixed"' || return 1
+	same_tasks send_shards $limits $fp32 --set kv.pages=64 --set schedule.slots=7 --set schedule.ahead=3
+}
+
+# All rows to few experts are more work for whom they lie with, and more to send there.
+routing_counts()
+{
+	for how in balanced zipf:2; do
+		"$OCTANT" simulate tp2_ep2_pp2 $small --routing "$how" --json >"$work/$how.json"
+		test $? -le 1 || return 1
+	done
+	python3 - "$work/balanced.json" "$work/zipf:2.json" <<'PYTHON'
+import json, sys
+even, skewed = (json.load(open(path)) for path in sys.argv[1:])
+assert even["experts"]["imbalance"] < 1.01 < 2 < skewed["experts"]["imbalance"], (even["experts"]["imbalance"], skewed["experts"]["imbalance"])
+assert even["makespan_s"] < skewed["makespan_s"], (even["makespan_s"], skewed["makespan_s"])
+PYTHON
+}
+
+tap "the same words give the same bytes, with every policy" every_policy
+tap "metrics and trace agree, and verdicts are given" metrics_are_whole
+tap "a run submits the same tasks" same_everywhere
+tap "uneven routing costs" routing_counts
+tap "a graph of no name is refused" refuses "nosuch" nosuch
+tap "a policy that hangs is refused" refuses "heteroprio" tp2_ep2_pp2 --policy heteroprio
+tap "what does not fit is refused, with how much" refuses "more; more devices" tp2_ep2_pp2 --set \
+	'machine.devices=({count=4;flops=1e12;bandwidth=1e12;memory=1e8;})'
+tap "too many pages are refused, with how many fit" refuses "at most" tp2_ep2_pp2 --set kv.pages=900000000
+tap "lengths that are none are refused" refuses "128:10240" tp2_ep2_pp2 --prompt-tokens 9:1
+tap "a file of no lengths is refused" refuses "$model/config.json:1" tp2_ep2_pp2 --input "$model/config.json"
+tap "links that join nothing are refused" refuses "no link connects" tp2_ep2_pp2 --set \
+	'machine={devices=({count=4;flops=1e12;bandwidth=1e12;memory=64e9;});links=({from=0;to=1;bandwidth=1e9;})}'
+echo "1..$number"
+exit $failed
