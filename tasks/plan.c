@@ -172,6 +172,31 @@ static int fill_tokens(struct planning *p, const struct plan_timing *timing, dou
 	return code;
 }
 
+/* The rates and the largest time to first token as metrics_tokens defines them, without the rest of it. */
+static int fill_rates(const struct planning *p, const struct plan_timing *timing, double end_s, struct plan_times *times,
+	struct error *error)
+{
+	double *first = calloc((size_t) p->graph->workload.sequences, sizeof *first), last = 0, prompts = 0, after = 0;
+	double devices = 1e3 * p->graph->mesh.devices;
+	if (!first)
+		return error_memory(error, "planning");
+	for (int64_t i = 0; i < p->steps.tokens; i++) {
+		const struct plan_token *token = &p->steps.token[i];
+		if (first[token->sequence] > 0)
+			continue;
+		first[token->sequence] = timing->end[token->micro_batch];
+		last = fmax(last, first[token->sequence]);
+		prompts += p->lengths[token->sequence];
+	}
+	for (int64_t i = 0; i < p->steps.tokens; i++)
+		after += timing->end[p->steps.token[i].micro_batch] > last;
+	free(first);
+	times->ttft_s = last;
+	times->prefill_rate = last > 0 ? prompts / last / devices : NAN;
+	times->decode_rate = after > 0 ? after / (end_s - last) / devices : NAN;
+	return 0;
+}
+
 static void fill_kinds(struct plan *plan)
 {
 	struct metrics *m = &plan->metrics;
@@ -209,31 +234,26 @@ static int fill_metrics(struct planning *p, const struct plan_timing *overlapped
 	struct error *error)
 {
 	struct plan *plan = p->plan;
-	struct metrics *m = &plan->metrics, *other = malloc(sizeof *other);
+	struct metrics *m = &plan->metrics;
 	const struct plan_times *t = &plan->overlapped;
+	struct plan_times rates[2];
 	double end[2] = { 0, 0 };
-	if (!other)
-		return error_memory(error, "planning");
 	for (int64_t i = 0; i < p->steps.count; i++) {
 		end[0] = fmax(end[0], overlapped->end[i]);
 		end[1] = fmax(end[1], serial->end[i]);
 	}
 	metrics_begin(m, METRICS_PLANNED, p->graph);
-	metrics_begin(other, METRICS_PLANNED, p->graph);
 	int code = fill_tokens(p, overlapped, end[0], m, error);
-	if (!code)
-		code = fill_tokens(p, serial, end[1], other, error);
-	if (!code)
-		code = plan_times_make(&p->steps, overlapped, m->prefill_window_s, &plan->overlapped, error);
-	if (!code)
-		code = plan_times_make(&p->steps, serial, other->prefill_window_s, &plan->serial, error);
-	plan->overlapped.ttft_s = m->ttft_s.max;
-	plan->overlapped.prefill_rate = m->tokens_per_ms_per_device.prefill;
-	plan->overlapped.decode_rate = m->tokens_per_ms_per_device.decode;
-	plan->serial.ttft_s = other->ttft_s.max;
-	plan->serial.prefill_rate = other->tokens_per_ms_per_device.prefill;
-	plan->serial.decode_rate = other->tokens_per_ms_per_device.decode;
-	free(other);
+	for (int i = 0; !code && i < 2; i++) {
+		const struct plan_timing *timing = i ? serial : overlapped;
+		struct plan_times *times = i ? &plan->serial : &plan->overlapped;
+		code = fill_rates(p, timing, end[i], &rates[i], error);
+		if (!code)
+			code = plan_times_make(&p->steps, timing, rates[i].ttft_s, times, error);
+		times->ttft_s = rates[i].ttft_s;
+		times->prefill_rate = rates[i].prefill_rate;
+		times->decode_rate = rates[i].decode_rate;
+	}
 	if (code)
 		return code;
 	m->exposed_comm_share = t->exposed[PLAN_PHASES];
@@ -259,6 +279,17 @@ static int fill_metrics(struct planning *p, const struct plan_timing *overlapped
 
 /* ---- all of it */
 
+/* Parts on several devices need links, or communication would be free. A host's move data in its memory. */
+static int check_links(const struct graph *graph, struct error *error)
+{
+	const struct graph_machine *machine = &graph->machine;
+	if (!machine->given || machine->host || machine->links || graph->mesh.devices == 1)
+		return 0;
+	return error_set(error, ERROR_INPUT, graph->path[0] ? graph->path : NULL, "the machine \"%s\" has no links, and the mesh needs "
+		"%d devices; interconnect = { bandwidth = …; latency_s = …; }, or links = ( … ), would be right", machine->name,
+		graph->mesh.devices);
+}
+
 static int prepare(struct planning *p, const struct plan_options *options, struct error *error)
 {
 	struct batcher_options batcher;
@@ -267,15 +298,17 @@ static int prepare(struct planning *p, const struct plan_options *options, struc
 	batcher.on_token = on_token;
 	batcher.context = p;
 	batcher.record_routing = options && options->routing;
-	int code = plan_memory_make(p->graph, &batcher, &sizes, p->plan, error);
+	int code = check_links(p->graph, error);
+	if (!code && batcher.record_routing)
+		code = routing_create(options->routing, &p->graph->model, &p->routing, error);
+	if (!code)
+		code = plan_memory_make(p->graph, &batcher, &sizes, p->plan, error);
 	batcher.pages = sizes.pages;
 	sizes.slots = 1; /* one program is what all slots have */
 	if (!code)
 		code = batcher_create(&batcher, &p->batcher, error);
 	if (!code)
 		code = deployment_sketch(p->graph, p->graph->compute, &sizes, &p->deployment, error);
-	if (!code && options && options->routing)
-		code = routing_create(options->routing, &p->graph->model, &p->routing, error);
 	if (code)
 		return code;
 	p->deployment->routing_known = p->routing != NULL;

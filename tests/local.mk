@@ -69,6 +69,7 @@ AM_TESTS_ENVIRONMENT = \
 
 dist_check_SCRIPTS += tests/cmd_graph.sh
 dist_check_SCRIPTS += tests/cmd_model.sh
+dist_check_SCRIPTS += tests/cmd_plan.sh
 dist_check_SCRIPTS += tests/make_model.sh
 dist_check_SCRIPTS += tests/bad_input.sh
 dist_check_SCRIPTS += tests/run.sh

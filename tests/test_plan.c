@@ -332,6 +332,8 @@ static void what_does_not_fit_is_refused_or_waits(void **state)
 		{ { { "machine.interconnect.bandwidth", "-1.0" } }, 1, "would be right" },
 		{ { { "machine", "{ devices = ( { count = 4; flops = 1e14; bandwidth = 1e12; memory = 64e9; } ); links = ( { from = 0; "
 			"to = 1; bandwidth = 1e10; } ); }" } }, 1, "no link connects device 2" },
+		{ { { "machine", "{ devices = ( { count = 4; flops = 1e14; bandwidth = 1e12; memory = 64e9; } ); }" } }, 1,
+			"has no links, and the mesh needs 4 devices" },
 		{ { { "require.ttf_s", "1" } }, 1, "did you mean require.ttft_s?" },
 		{ { { "claims.parametres", "1" } }, 1, "did you mean claims.parameters?" },
 	};

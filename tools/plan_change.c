@@ -32,6 +32,7 @@ struct search {
 		bool holds;
 		char what[128];
 	} best[MOST_REQUIREMENTS];
+	bool mesh_holds[MOST_REQUIREMENTS]; /* with another mesh of the same devices */
 	int code; /* ERROR_MEMORY */
 	struct error *error;
 };
@@ -128,12 +129,12 @@ static void attempt(struct search *s, const struct trial *t, bool all)
 	graph_destroy(graph);
 }
 
-/* Turns what a class of trials found into lines. */
-static void conclude(struct search *s, const char *none)
+/* Turns what a class of trials found into lines; `settled` [requirements]: those that need none, or NULL. */
+static void conclude(struct search *s, const bool *settled, const char *none)
 {
 	for (int i = 0; i < s->plan->metrics.requirements; i++) {
 		const struct metrics_requirement *r = &s->plan->metrics.requirement[i];
-		if (!fails(s, i) || !s->best[i].what[0] || s->count == PLAN_MAX_CHANGES)
+		if (!fails(s, i) || (settled && settled[i]) || !s->best[i].what[0] || s->count == PLAN_MAX_CHANGES)
 			continue;
 		double gain = at_least(r->name) ? s->best[i].value / r->value : r->value / s->best[i].value;
 		if (!s->best[i].holds && !(gain > 1.01))
@@ -141,11 +142,11 @@ static void conclude(struct search *s, const char *none)
 		struct plan_change *change = &s->changes[s->count++];
 		snprintf(change->requirement, sizeof change->requirement, "%s", r->name);
 		if (s->best[i].holds)
-			snprintf(change->text, sizeof change->text, "%s would make it hold: %.4g %s", s->best[i].what, s->best[i].value,
-				r->unit);
+			snprintf(change->text, sizeof change->text, "%s would make it hold: %.4g%s%s", s->best[i].what, s->best[i].value,
+				*r->unit ? " " : "", r->unit);
 		else
-			snprintf(change->text, sizeof change->text, "%s; nearest: %s, %.4g %s", none, s->best[i].what, s->best[i].value,
-				r->unit);
+			snprintf(change->text, sizeof change->text, "%s; nearest: %s, %.4g%s%s", none, s->best[i].what, s->best[i].value,
+				*r->unit ? " " : "", r->unit);
 	}
 }
 
@@ -168,6 +169,11 @@ static void try_schedule(struct search *s)
 		set(&t, "schedule.prefill.tokens", "%d", tokens);
 		attempt(s, &t, false);
 	}
+	for (int parts = 1; parts <= 2 * g->mesh.stages; parts *= 2) {
+		begin(&t, "schedule.decode.micro_batches = %d", parts);
+		set(&t, "schedule.decode.micro_batches", "%d", parts);
+		attempt(s, &t, false);
+	}
 	begin(&t, "schedule.slots = %d", 2 * g->schedule.slots);
 	set(&t, "schedule.slots", "%d", 2 * g->schedule.slots);
 	attempt(s, &t, false);
@@ -183,7 +189,7 @@ static void try_schedule(struct search *s)
 			"{ task = \"all_reduce\"; over = \"experts\"; } )");
 		attempt(s, &t, false);
 	}
-	conclude(s, "no change of the schedule, the chain or the residual stream is enough");
+	conclude(s, NULL, "no change of the schedule, the chain or the residual stream is enough");
 }
 
 static int lcm(int a, int b)
@@ -275,8 +281,13 @@ static void try_fewer(struct search *s)
 			sequences = search_largest(s, i, 1, g->limits.sequences, set_sequences);
 		struct plan_change *change = &s->changes[s->count++];
 		snprintf(change->requirement, sizeof change->requirement, "%s", r->name);
-		size_t n = (size_t) snprintf(change->text, sizeof change->text, tokens < 0 ? "no length of prompts makes it hold"
-			: memory ? "limits.tokens_per_sequence = %d would make it hold" : "prompts of %d tokens would make it hold", tokens);
+		size_t n;
+		if (tokens < 0)
+			n = (size_t) snprintf(change->text, sizeof change->text, "no length of prompts makes it hold: %.4g%s%s with prompts "
+				"of 1 token", s->best[i].value, *r->unit ? " " : "", r->unit);
+		else
+			n = (size_t) snprintf(change->text, sizeof change->text, memory ? "limits.tokens_per_sequence = %d would make it hold"
+				: "prompts of %d tokens would make it hold", tokens);
 		if (sequences >= 0)
 			snprintf(change->text + n, sizeof change->text - n, "; so would %d sequences", sequences);
 	}
@@ -302,14 +313,16 @@ int plan_changes_make(const struct plan *plan, const struct plan_options *option
 	clear(&s);
 	try_meshes(&s, plan->graph->mesh.devices, false);
 	bool enough = all_hold(&s);
-	conclude(&s, "no other mesh of these devices is enough");
+	for (int i = 0; i < plan->metrics.requirements; i++)
+		s.mesh_holds[i] = s.best[i].holds;
+	conclude(&s, NULL, "no other mesh of these devices is enough");
 	try_fewer(&s);
 	if (!enough && !plan->graph->machine.host) {
 		clear(&s);
 		for (int devices = 2 * plan->graph->mesh.devices; devices <= 4 * plan->graph->mesh.devices
 			&& devices <= MESH_MAX_DEVICES && !all_hold(&s); devices *= 2)
 			try_meshes(&s, devices, true);
-		conclude(&s, "no mesh of up to four times the devices is enough");
+		conclude(&s, s.mesh_holds, "no mesh of up to four times the devices is enough");
 	}
 	*count = s.count;
 	return s.code;

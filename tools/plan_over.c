@@ -25,7 +25,7 @@ struct over {
 
 static int parse(const char *text, struct over *over, struct error *error)
 {
-	const char *equals = strchr(text, '=');
+	const char *equals = strchr(text, '='), *number;
 	char *end;
 	long a = 0, b = 0, n = 8;
 	if (!equals || equals == text || equals - text >= (long) sizeof over->name)
@@ -39,14 +39,14 @@ static int parse(const char *text, struct over *over, struct error *error)
 	a = strtol(equals + 1, &end, 10);
 	if (end == equals + 1 || *end != ':')
 		goto wrong;
-	text = end + 1;
-	b = strtol(text, &end, 10);
-	if (end == text)
+	number = end + 1;
+	b = strtol(number, &end, 10);
+	if (end == number)
 		goto wrong;
 	if (*end == ':') {
-		text = end + 1;
-		n = strtol(text, &end, 10);
-		if (end == text)
+		number = end + 1;
+		n = strtol(number, &end, 10);
+		if (end == number)
 			goto wrong;
 	}
 	if (*end || errno || a < 1 || b < a || b > 1 << 24 || n < 1 || n > PLAN_OVER_POINTS)
@@ -99,6 +99,8 @@ static int make_point(const struct over *over, int value, const struct plan_opti
 		graph = NULL;
 	}
 	code = read(context, overrides, more, &graph, error);
+	if (code && !strncmp(error->where, "--set ", 6) && !strcmp(error->where + 6, over->path))
+		snprintf(error->where, sizeof error->where, "--over");
 	if (!code)
 		code = plan_make(graph, options, &plan, error);
 	if (!code) {

@@ -86,8 +86,9 @@ static void print_kinds(const struct plan *plan, enum plan_phase phase, FILE *f)
 static void print_axes(const struct plan *plan, FILE *f)
 {
 	double devices = plan->graph->mesh.devices, compute = plan->metrics.compute_s;
-	const int degree[PLAN_AXES] = { plan->graph->mesh.tensor, plan->graph->mesh.experts, plan->graph->mesh.stages };
-	fprintf(f, "\ncommunication a device   degree     GB sent      seconds   of compute\n");
+	/* what joins or exchanges experts' rows, and an MLP's addends, spans the whole stage */
+	const int degree[PLAN_AXES] = { plan->graph->mesh.tensor, plan->graph->mesh.per_stage, plan->graph->mesh.stages };
+	fprintf(f, "\ncommunication a device  members     GB sent      seconds   of compute\n");
 	for (int a = 0; a < PLAN_AXES; a++) {
 		double bytes = plan->axis[a][0].bytes + plan->axis[a][1].bytes;
 		double time = plan->axis[a][0].seconds + plan->axis[a][1].seconds;
@@ -146,9 +147,8 @@ static void print_claims(const struct plan *plan, FILE *f)
 	if (count)
 		fprintf(f, "\n%-27s %9s %10s\n", "claims", "claimed", "is");
 	for (int i = 0; i < count; i++) {
-		double scale = !strcmp(claim[i].unit, "share") ? 100 : 1;
-		char unit[16];
-		snprintf(unit, sizeof unit, "%s", scale > 1 ? "%" : claim[i].unit);
+		double scale = !strcmp(claim[i].unit, "share") ? 100 : *claim[i].unit ? 1 : 1e-9;
+		const char *unit = scale > 1 ? "%" : scale < 1 ? "billion" : claim[i].unit;
 		fprintf(f, "  %-25s %s %8.4g %9.4g %-9s %-12s  %s\n", claim[i].label, claim[i].relation, claim[i].claimed * scale,
 			claim[i].value * scale, unit, claim[i].holds ? "confirmed" : "contradicted", claim[i].why);
 	}
