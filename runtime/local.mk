@@ -3,6 +3,7 @@
 # libruntime.a: what knows no model. One line a module, headers too, in alphabetical order.
 libruntime_a_SOURCES += runtime/checkpoint.c runtime/checkpoint.h
 libruntime_a_SOURCES += runtime/checkpoint_names.c runtime/checkpoint_names.h
+libruntime_a_SOURCES += runtime/checksum.c runtime/checksum.h
 libruntime_a_SOURCES += runtime/dtype.c runtime/dtype.h
 libruntime_a_SOURCES += runtime/batcher.c runtime/batcher.h runtime/batcher_internal.h runtime/batch.h
 libruntime_a_SOURCES += runtime/batcher_form.c runtime/batcher_report.c runtime/batcher_seat.c
@@ -19,6 +20,7 @@ libruntime_a_SOURCES += runtime/model_config.c runtime/model_config.h
 libruntime_a_SOURCES += runtime/output.c runtime/output.h runtime/output_internal.h
 libruntime_a_SOURCES += runtime/output_line.c
 libruntime_a_SOURCES += runtime/output_resume.c
+libruntime_a_SOURCES += runtime/packed_cache.c runtime/packed_cache.h
 libruntime_a_SOURCES += runtime/record.h
 libruntime_a_SOURCES += runtime/request.c runtime/request.h runtime/request_internal.h
 libruntime_a_SOURCES += runtime/request_row.c
