@@ -24,6 +24,7 @@ struct entry { /* one line of the index */
 
 struct checkpoint {
 	char *directory;
+	char *cache; /* NULL: nothing is kept */
 	struct model model;
 	int shards;
 	struct safetensors **shard; /* [shards] */
@@ -362,6 +363,7 @@ void checkpoint_close(struct checkpoint *checkpoint)
 	free(checkpoint->shard_name);
 	free(checkpoint->entry);
 	json_file_close(&checkpoint->index);
+	free(checkpoint->cache);
 	free(checkpoint->directory);
 	free(checkpoint);
 }
@@ -369,6 +371,32 @@ void checkpoint_close(struct checkpoint *checkpoint)
 const struct model *checkpoint_model(const struct checkpoint *checkpoint)
 {
 	return &checkpoint->model;
+}
+
+int checkpoint_keep(struct checkpoint *checkpoint, const char *where, struct error *error)
+{
+	char path[PATH_ROOM];
+	char *kept = NULL;
+
+	if (where && !*where)
+		return error_set(error, ERROR_INPUT, NULL,
+			"no place is named to keep packed weights in; off, beside or a folder would be right");
+	if (where && strcmp(where, "off")) {
+		int code = strcmp(where, "beside") ? 0 : join(path, checkpoint->directory, "octant-weights", error);
+		if (code)
+			return code;
+		kept = strdup(strcmp(where, "beside") ? where : path);
+		if (!kept)
+			return error_memory(error, "opening a checkpoint");
+	}
+	free(checkpoint->cache);
+	checkpoint->cache = kept;
+	return 0;
+}
+
+const char *checkpoint_cache(const struct checkpoint *checkpoint)
+{
+	return checkpoint->cache;
 }
 
 const char *checkpoint_directory(const struct checkpoint *checkpoint)
@@ -395,4 +423,54 @@ void checkpoint_will_need(const struct tensor_view *view)
 	begin -= begin % page;
 	/* advice may be ignored, and so may its failure */
 	(void) madvise((void *) begin, end - begin, MADV_WILLNEED);
+}
+
+/* Dropping reaches this far beyond the bytes meant, since the system maps so many around each page that is touched. */
+enum { MAPPED_AROUND = 65536 };
+
+void checkpoint_release_bytes(const struct checkpoint *checkpoint, const void *from, size_t bytes)
+{
+	uintptr_t begin = (uintptr_t) from, end = begin + bytes;
+
+	for (int s = 0; s < checkpoint->shards && bytes; s++) {
+		const struct safetensors *shard = checkpoint->shard[s];
+		uintptr_t first = (uintptr_t) shard->map, last = first + shard->size;
+		/* Only of a mapping of a file: what other memory holds would be lost. */
+		if (begin < first || end > last)
+			continue;
+		begin = begin - first < MAPPED_AROUND ? first : begin - begin % MAPPED_AROUND;
+		begin = begin < first ? first : begin;
+		end = last - end < MAPPED_AROUND ? last : (end + MAPPED_AROUND - 1) / MAPPED_AROUND * MAPPED_AROUND;
+		end = end > last ? last : end;
+		(void) madvise((void *) begin, end - begin, MADV_DONTNEED);
+		return;
+	}
+}
+
+void checkpoint_release(const struct checkpoint *checkpoint, const struct tensor_view *view, int64_t row, int64_t rows)
+{
+	if (rows > 0 && view->shape[1] > 0)
+		checkpoint_release_bytes(checkpoint, tensor_row(view, row),
+			(size_t) ((rows - 1) * view->row_stride + view->shape[1]) * dtype_bytes(view->dtype));
+}
+
+int checkpoint_shards(const struct checkpoint *checkpoint)
+{
+	return checkpoint->shards;
+}
+
+struct checkpoint_shard checkpoint_shard(const struct checkpoint *checkpoint, int i)
+{
+	const struct safetensors *shard = checkpoint->shard[i];
+	const char *slash = strrchr(shard->path, '/');
+	return (struct checkpoint_shard){ slash ? slash + 1 : shard->path, shard->map, shard->size, shard->stamp,
+		shard->settled };
+}
+
+bool checkpoint_unchanged(const struct checkpoint *checkpoint)
+{
+	for (int s = 0; s < checkpoint->shards; s++)
+		if (!safetensors_unchanged(checkpoint->shard[s]))
+			return false;
+	return true;
 }

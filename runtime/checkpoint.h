@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include "runtime/error.h"
 #include "runtime/model.h"
+#include "runtime/safetensors.h"
 #include "runtime/tensor_view.h"
 
 struct checkpoint;
@@ -66,6 +67,12 @@ bool checkpoint_has_weights(const char *directory);
  * ERROR_MEMORY. That the tensors are there and of the right shape is for checkpoint_check. */
 int checkpoint_open(const char *directory, struct checkpoint **checkpoint, struct error *error);
 
+/* Where what is made of the checkpoint may be kept between runs (tasks/weights_cache.h): "beside" is the folder
+ * octant-weights in its own, "off" or NULL none, as after opening. Errors: ERROR_INPUT. */
+int checkpoint_keep(struct checkpoint *checkpoint, const char *where, struct error *error);
+/* NULL: nowhere. */
+const char *checkpoint_cache(const struct checkpoint *checkpoint);
+
 /* Accepts NULL. Views into it end here. */
 void checkpoint_close(struct checkpoint *checkpoint);
 
@@ -94,8 +101,29 @@ struct checkpoint_summary {
 };
 void checkpoint_summarize(const struct checkpoint *checkpoint, struct checkpoint_summary *summary);
 
-/* Tells the system that the view will be read soon, so that the disk works ahead. Deliberately without an opposite:
- * pages of files are dropped by the system when memory is short, and other views share them. */
+/* Tells the system that the view will be read soon, so that the disk works ahead. */
 void checkpoint_will_need(const struct tensor_view *view);
+
+/* Tells the system that this process has read these rows and needs them no more: they stay in the page cache but do
+ * not count as this process's memory. Only advice: views that share the pages, and the same view later, stay right,
+ * since a page that is touched again is mapped again. */
+void checkpoint_release(const struct checkpoint *checkpoint, const struct tensor_view *view, int64_t row, int64_t rows);
+
+/* One safetensors file as it lies in memory, for whoever wants to know whether it is the one he knows. */
+struct checkpoint_shard {
+	const char *name; /* in the directory */
+	const void *data; /* the whole file */
+	size_t bytes;
+	struct safetensors_stamp stamp; /* when it was opened */
+	bool settled;                   /* by then: the stamp then tells every later change */
+};
+int checkpoint_shards(const struct checkpoint *checkpoint);
+struct checkpoint_shard checkpoint_shard(const struct checkpoint *checkpoint, int i);
+
+/* As checkpoint_release, of bytes of a shard. */
+void checkpoint_release_bytes(const struct checkpoint *checkpoint, const void *begin, size_t bytes);
+
+/* Whether the directory's files are those that were opened, unchanged since. */
+bool checkpoint_unchanged(const struct checkpoint *checkpoint);
 
 #endif

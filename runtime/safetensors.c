@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -40,9 +41,36 @@ static int type_find(const char *name)
 	return -1;
 }
 
+static int64_t nanoseconds(const struct timespec *time)
+{
+	return (int64_t) time->tv_sec * 1000000000 + time->tv_nsec;
+}
+
+static struct safetensors_stamp stamp_of(const struct stat *status)
+{
+	return (struct safetensors_stamp){
+		.device = status->st_dev,
+		.inode = status->st_ino,
+		.size = status->st_size,
+		.written_ns = nanoseconds(&status->st_mtim),
+		.changed_ns = nanoseconds(&status->st_ctim),
+	};
+}
+
+bool safetensors_unchanged(const struct safetensors *file)
+{
+	struct stat status;
+
+	if (stat(file->path, &status))
+		return false;
+	struct safetensors_stamp now = stamp_of(&status);
+	return !memcmp(&now, &file->stamp, sizeof now);
+}
+
 static int map_file(const char *path, struct safetensors *file, struct error *error)
 {
 	struct stat status;
+	struct timespec now;
 	void *map;
 	int code = 0;
 	/* non-blocking, so that a named pipe is refused and not waited for */
@@ -50,6 +78,7 @@ static int map_file(const char *path, struct safetensors *file, struct error *er
 
 	if (fd < 0)
 		return error_set(error, ERROR_INPUT, path, "cannot be opened: %s", strerror(errno));
+	clock_gettime(CLOCK_REALTIME, &now);
 	if (fstat(fd, &status)) {
 		code = error_set(error, ERROR_INPUT, path, "cannot be examined: %s", strerror(errno));
 	} else if (!S_ISREG(status.st_mode)) {
@@ -69,6 +98,8 @@ static int map_file(const char *path, struct safetensors *file, struct error *er
 		} else {
 			file->map = map;
 			file->size = (size_t) status.st_size;
+			file->stamp = stamp_of(&status);
+			file->settled = nanoseconds(&now) - file->stamp.changed_ns > SAFETENSORS_SETTLED_NS;
 		}
 	}
 	close(fd);

@@ -20,6 +20,7 @@
 #ifndef OCTANT_SAFETENSORS_H
 #define OCTANT_SAFETENSORS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "runtime/error.h"
@@ -36,10 +37,25 @@ struct safetensors_tensor {
 	const void *data;                    /* at any address: the format does not ask for alignment */
 };
 
+/* What the system notes of a file: another content under the same path has another one, whoever wrote it and by
+ * whatever means, as long as the clock is not set back. */
+struct safetensors_stamp {
+	uint64_t device, inode;
+	int64_t size;       /* bytes */
+	int64_t written_ns; /* since 1970: the content (mtime), which programs may set */
+	int64_t changed_ns; /* anything about it (ctime), which they may not */
+};
+
+/* A file that has been left alone for so long is known by its stamp: whoever changes it from now on changes the stamp
+ * too. (Clocks of file systems step by up to 2 s.) */
+#define SAFETENSORS_SETTLED_NS 2000000000
+
 struct safetensors {
 	char *path;
 	const unsigned char *map;
 	size_t size;
+	struct safetensors_stamp stamp; /* when it was mapped */
+	bool settled;                   /* for long enough, by then */
 	int count;
 	struct safetensors_tensor *tensor; /* [count], by name */
 	char *names;
@@ -47,6 +63,9 @@ struct safetensors {
 
 /* On error nothing is left allocated. Errors: ERROR_INPUT, ERROR_MEMORY. */
 int safetensors_open(const char *path, struct safetensors **file, struct error *error);
+
+/* Whether the path still leads to the file that was mapped, and nobody has changed it since. */
+bool safetensors_unchanged(const struct safetensors *file);
 
 /* NULL: there is none of that name. */
 const struct safetensors_tensor *safetensors_find(const struct safetensors *file, const char *name);

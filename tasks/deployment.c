@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Building a deployment, loading its weights as tasks, and submitting micro-batches.
+ * Building a deployment and submitting micro-batches.
  *
  * Order between micro-batches: their messages lie in different slots, so StarPU sees no conflict. What remains
  * is said by explicit dependencies. A micro-batch names the earlier ones that hold chunks of its sequences
@@ -9,6 +9,7 @@
  * its index. */
 #include "tasks/deployment.h"
 #include "tasks/call.h"
+#include "tasks/load.h"
 #include "tasks/message.h"
 #include "tasks/weights.h"
 #include <stdio.h>
@@ -80,7 +81,7 @@ static struct deployment_account place_device(struct deployment *d, struct devic
 	for (int l = 0; l < device->layers; l++)
 		weights_place_layer(d, device, &device->layer[l], carve);
 	weights_place_ends(d, device, carve);
-	account.weights = carve->used;
+	account.weights = device->weight_bytes = carve->used;
 	for (int l = 0; l < device->layers; l++) {
 		struct layer_part *layer = &device->layer[l];
 		carve_align_page(carve);
@@ -218,60 +219,6 @@ static int register_parts(struct deployment *d, struct error *error)
 		}
 	}
 	return 0;
-}
-
-/* ---- loading: one task a layer and device */
-
-struct load {
-	struct engine_call base; /* must be first */
-	const struct deployment *deployment;
-	const struct checkpoint *checkpoint;
-	const struct device_part *device;
-	const struct layer_part *layer; /* NULL: embedding and head */
-};
-
-static int load_run(struct engine_call *call, void *workspace, struct error *error)
-{
-	(void) workspace;
-	const struct load *load = (const struct load *) call;
-	if (!load->layer)
-		return weights_load_ends(load->deployment, load->device, load->checkpoint, error);
-	return weights_load_layer(load->deployment, load->device, load->layer, load->checkpoint, error);
-}
-
-static double load_cost(const struct engine_call *call)
-{
-	(void) call;
-	return 10e-3;
-}
-
-static const struct engine_type load_type = { .name = "load", .kind = CALL_LOAD, .run = load_run, .cost = load_cost };
-
-static int load_weights(struct deployment *d, const struct checkpoint *checkpoint, struct error *error)
-{
-	int count = 0, pending = 0, code = 0;
-	for (int i = 0; i < d->mesh->devices; i++)
-		count += d->device[i].layers + 1;
-	struct load *loads = calloc((size_t) count, sizeof *loads);
-	if (!loads)
-		return error_memory(error, "loading weights");
-	for (int i = 0, n = 0; i < d->mesh->devices && !code; i++) {
-		const struct device_part *device = &d->device[i];
-		for (int l = 0; l <= device->layers && !code; l++, n++) {
-			loads[n] = (struct load){
-				.base = { .type = &load_type, .layer = l < device->layers ? device->layer[l].layer : -1,
-					.devices = (uint64_t) 1 << device->part->device, .pending = &pending },
-				.deployment = d,
-				.checkpoint = checkpoint,
-				.device = device,
-				.layer = l < device->layers ? &device->layer[l] : NULL,
-			};
-			code = engine_submit(d->engine, &loads[n].base, NULL, 0, error);
-		}
-	}
-	int failed = engine_wait(d->engine, &pending, error);
-	free(loads);
-	return code ? code : failed;
 }
 
 /* Parts and slots with their shapes, in a deployment that deployment_destroy takes in any state. */

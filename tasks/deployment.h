@@ -50,6 +50,7 @@ struct device_part {
 	const struct mesh_part *part;
 	struct arena arena;
 	char *base; /* where its memory begins; nothing lies there in a simulation */
+	size_t weight_bytes; /* from there on: all that is read from a checkpoint */
 	int first_layer, layers;
 	struct layer_part *layer; /* [layers] */
 	/* first stage */
@@ -115,12 +116,21 @@ struct deployment_sizes {
 	int64_t pages; /* of each attention group's pool */
 };
 
+/* How the weights came. */
+struct deployment_loading {
+	int packed, cached; /* devices whose weights were packed from the checkpoint, and out of an earlier run's file */
+	int kept;           /* of those packed: whose weights are in a file now */
+	double bytes;       /* of packed weights */
+	double ready_s, keep_s;
+};
+
 struct deployment {
 	const struct graph *graph;
 	const struct model *model;
 	const struct mesh *mesh;
 	struct engine *engine;
 	struct deployment_sizes sizes;
+	struct deployment_loading loading;
 	enum dtype compute;
 	bool all_to_all;    /* the layer chain's dispatch sends rows */
 	bool routing_known; /* micro_batch.routed is filled before a micro-batch is submitted: costs go by it */

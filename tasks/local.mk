@@ -5,6 +5,7 @@
 libtasks_a_SOURCES += tasks/kinds.c tasks/kinds.h
 libtasks_a_SOURCES += tasks/call.c tasks/call.h
 libtasks_a_SOURCES += tasks/deployment.c tasks/deployment.h
+libtasks_a_SOURCES += tasks/load.c tasks/load.h
 libtasks_a_SOURCES += tasks/lower.c
 libtasks_a_SOURCES += tasks/message.c tasks/message.h
 libtasks_a_SOURCES += tasks/plan.c tasks/plan.h tasks/plan_internal.h
@@ -12,6 +13,7 @@ libtasks_a_SOURCES += tasks/plan_claims.c tasks/plan_memory.c tasks/plan_time.c 
 libtasks_a_SOURCES += tasks/run.c tasks/run.h
 libtasks_a_SOURCES += tasks/simulate.c tasks/simulate.h
 libtasks_a_SOURCES += tasks/weights.c tasks/weights.h
+libtasks_a_SOURCES += tasks/weights_cache.c tasks/weights_cache.h
 libtasks_a_SOURCES += tasks/work.c tasks/work.h
 libtasks_a_SOURCES += tasks/all_gather.c tasks/all_reduce.c tasks/attention.c tasks/combine.c tasks/dispatch.c
 libtasks_a_SOURCES += tasks/embed.c tasks/experts.c tasks/gather_rows.c tasks/head.c tasks/mlp.c

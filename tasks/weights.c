@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The weights of one device: placed by shape, then read, checked and packed straight from the mapped checkpoint.
+ * The weights of one device: placed by shape, then read, checked and packed straight from the mapped checkpoint,
+ * whose pages are let go as soon as they are packed, so that memory holds the weights about once.
  *
  *   attention   q, k, v rows of own heads; columns of the output projection; its bias on tensor rank 0 alone
  *   experts     own experts; with expert_tensor > 1 own rows of gate and up, own columns of down
@@ -8,6 +9,7 @@
  *   ends        the whole embedding on every device of the first stage; own vocabulary of the head in the last */
 #include "tasks/weights.h"
 #include <string.h>
+#include "runtime/checksum.h"
 
 /* ---- placing */
 
@@ -126,9 +128,12 @@ void weights_place_ends(const struct deployment *d, struct device_part *device, 
 
 /* ---- loading */
 
+/* The same walk over what a device holds serves two ends: to load it, and to describe how it is loaded. */
 struct loader {
 	const struct checkpoint *checkpoint;
+	const struct device_part *device;
 	int layer, expert;
+	uint64_t *recipe; /* NULL: load. Else a checksum of all readings, of which none is made */
 	struct error *error;
 	int code; /* first failure: what follows does nothing */
 };
@@ -138,6 +143,26 @@ static bool find(struct loader *l, enum checkpoint_role role, struct tensor_view
 	if (!l->code)
 		l->code = checkpoint_find(l->checkpoint, role, l->layer, l->expert, view, l->error);
 	return !l->code;
+}
+
+/* Where a loader only describes: notes what is read (rows [first, first + rows) from column `column` on) and where it
+ * goes (row `at` of a matrix of n × k at `to`). */
+static bool described(struct loader *l, const struct tensor_view *view, int first, int rows, int column, const void *to,
+	const struct gemm_weight *shape, int at)
+{
+	if (!l->recipe)
+		return false;
+	int64_t note[] = { view->dtype, view->shape[0], view->shape[1], view->row_stride, view->name_row, first, rows, column,
+		(const char *) to - l->device->base, shape->dtype, shape->n, shape->k, at };
+	*l->recipe = checksum_of(view->name, strlen(view->name), *l->recipe);
+	*l->recipe = checksum_of(note, sizeof note, *l->recipe);
+	return true;
+}
+
+/* What has been copied need not stay mapped. */
+static void release(struct loader *l, const struct tensor_view *view, int first, int rows)
+{
+	checkpoint_release(l->checkpoint, view, first, rows);
 }
 
 /* Rows [first, first + rows) of a matrix, from column `column` on, checked. */
@@ -157,18 +182,25 @@ static void load_rows(struct loader *l, enum checkpoint_role role, int first, in
 	const struct gemm_weight *to, int at)
 {
 	struct tensor_view view;
-	if (!rows || !find(l, role, &view))
+	if (!rows || !find(l, role, &view) || described(l, &view, first, rows, column, to->packed, to, at))
 		return;
 	struct gemm_source source = rows_of(l, &view, first, rows, column);
 	if (!l->code)
 		gemm_pack((void *) to->packed, to->n, to->k, to->dtype, at, rows, &source);
+	release(l, &view, first, rows);
+}
+
+static struct gemm_weight vector_shape(int count)
+{
+	return (struct gemm_weight){ .dtype = DTYPE_FP32, .n = 1, .k = count };
 }
 
 /* `count` values of a vector, from `first` on. */
 static void load_vector(struct loader *l, enum checkpoint_role role, int first, int count, float *to)
 {
 	struct tensor_view view;
-	if (!count || !find(l, role, &view))
+	struct gemm_weight shape = vector_shape(count);
+	if (!count || !find(l, role, &view) || described(l, &view, 0, 1, first, to, &shape, 0))
 		return;
 	l->code = tensor_check_finite(&view, 0, 1, l->error);
 	if (l->code)
@@ -210,22 +242,49 @@ struct swiglu_roles {
 	enum checkpoint_role gate, up, down, gate_bias, up_bias, down_bias;
 };
 
+static void load_gate_up(struct loader *l, const struct swiglu_roles *roles, const struct expert_weights *w, int hidden,
+	int first, int width)
+{
+	const struct gemm_weight *to = &w->gate_up;
+	struct tensor_view gate, up;
+	if (!find(l, roles->gate, &gate) || !find(l, roles->up, &up))
+		return;
+	if (described(l, &gate, first, width, 0, to->packed, to, 0)) {
+		described(l, &up, first, width, 0, to->packed, to, 1);
+		return;
+	}
+	struct gemm_source gate_rows = rows_of(l, &gate, first, width, 0), up_rows = rows_of(l, &up, first, width, 0);
+	if (!l->code)
+		expert_pack_gate_up((void *) to->packed, width, hidden, to->dtype, &gate_rows, &up_rows);
+	release(l, &gate, first, width);
+	release(l, &up, first, width);
+}
+
+static void load_gate_up_bias(struct loader *l, const struct swiglu_roles *roles, const struct expert_weights *w, int first,
+	int width)
+{
+	struct gemm_weight shape = vector_shape(2 * width);
+	struct tensor_view gate, up;
+	if (!find(l, roles->gate_bias, &gate) || !find(l, roles->up_bias, &up))
+		return;
+	if (described(l, &gate, 0, 1, first, w->gate_up_bias, &shape, 0)) {
+		described(l, &up, 0, 1, first, w->gate_up_bias, &shape, 1);
+		return;
+	}
+	struct gemm_source gate_rows = rows_of(l, &gate, 0, 1, first), up_rows = rows_of(l, &up, 0, 1, first);
+	if (!l->code)
+		expert_pack_bias((float *) w->gate_up_bias, width, &gate_rows, &up_rows);
+}
+
 static void load_swiglu(struct loader *l, const struct swiglu_roles *roles, const struct expert_weights *w, int hidden,
 	int first, int width)
 {
-	struct tensor_view gate, up;
-	if (!width || !find(l, roles->gate, &gate) || !find(l, roles->up, &up))
+	if (!width)
 		return;
-	struct gemm_source gate_rows = rows_of(l, &gate, first, width, 0), up_rows = rows_of(l, &up, first, width, 0);
-	if (!l->code)
-		expert_pack_gate_up((void *) w->gate_up.packed, width, hidden, w->gate_up.dtype, &gate_rows, &up_rows);
+	load_gate_up(l, roles, w, hidden, first, width);
 	load_rows(l, roles->down, 0, hidden, first, &w->down, 0);
-	if (w->gate_up_bias && find(l, roles->gate_bias, &gate) && find(l, roles->up_bias, &up)) {
-		gate_rows = rows_of(l, &gate, 0, 1, first);
-		up_rows = rows_of(l, &up, 0, 1, first);
-		if (!l->code)
-			expert_pack_bias((float *) w->gate_up_bias, width, &gate_rows, &up_rows);
-	}
+	if (w->gate_up_bias)
+		load_gate_up_bias(l, roles, w, first, width);
 	if (w->down_bias)
 		load_vector(l, roles->down_bias, 0, hidden, (float *) w->down_bias);
 }
@@ -233,11 +292,31 @@ static void load_swiglu(struct loader *l, const struct swiglu_roles *roles, cons
 static void load_router(struct loader *l, const struct model *m, float *router)
 {
 	struct tensor_view view;
-	if (!find(l, CHECKPOINT_ROUTER, &view))
+	struct gemm_weight shape = { .dtype = DTYPE_FP32, .n = m->experts, .k = m->hidden };
+	if (!find(l, CHECKPOINT_ROUTER, &view) || described(l, &view, 0, m->experts, 0, router, &shape, 0))
 		return;
 	l->code = tensor_check_finite(&view, 0, m->experts, l->error);
 	for (int e = 0; e < m->experts && !l->code; e++)
 		tensor_row_to_float(&view, e, router + (size_t) e * (size_t) m->hidden);
+	release(l, &view, 0, m->experts);
+}
+
+static void load_embedding(struct loader *l, const struct model *m, const struct device_part *device)
+{
+	struct tensor_view view;
+	struct gemm_weight shape = { .dtype = device->embedding_dtype, .n = m->vocab, .k = m->hidden };
+	if (!find(l, CHECKPOINT_EMBEDDING, &view) || described(l, &view, 0, m->vocab, 0, device->embedding, &shape, 0))
+		return;
+	size_t row = (size_t) m->hidden * dtype_bytes(view.dtype);
+	if (view.dtype != device->embedding_dtype) {
+		l->code = error_set(l->error, ERROR_INPUT, view.file, "tensor %s is %s but the checkpoint is %s; convert it",
+			view.name, dtype_name(view.dtype), dtype_name(device->embedding_dtype));
+		return;
+	}
+	l->code = tensor_check_finite(&view, 0, m->vocab, l->error);
+	for (int i = 0; i < m->vocab && !l->code; i++)
+		memcpy((char *) device->embedding + (size_t) i * row, tensor_row(&view, i), row);
+	release(l, &view, 0, m->vocab);
 }
 
 static const struct swiglu_roles expert_roles = { CHECKPOINT_EXPERT_GATE, CHECKPOINT_EXPERT_UP, CHECKPOINT_EXPERT_DOWN,
@@ -247,53 +326,69 @@ static const struct swiglu_roles shared_roles = { CHECKPOINT_SHARED_GATE, CHECKP
 static const struct swiglu_roles mlp_roles = { CHECKPOINT_MLP_GATE, CHECKPOINT_MLP_UP, CHECKPOINT_MLP_DOWN,
 	CHECKPOINT_MLP_GATE_BIAS, CHECKPOINT_MLP_UP_BIAS, CHECKPOINT_MLP_DOWN_BIAS };
 
-int weights_load_layer(const struct deployment *d, const struct device_part *device, const struct layer_part *layer,
-	const struct checkpoint *checkpoint, struct error *error)
+static void load_layer(struct loader *l, const struct deployment *d, const struct layer_part *layer)
 {
 	const struct model *m = d->model;
-	const struct mesh_part *part = device->part;
-	struct loader l = { .checkpoint = checkpoint, .layer = layer->layer, .error = error };
-	load_attention(&l, d, device, layer);
-	load_vector(&l, CHECKPOINT_POST_NORM, 0, m->hidden, layer->moe_norm);
+	const struct mesh_part *part = l->device->part;
+	l->layer = layer->layer;
+	load_attention(l, d, l->device, layer);
+	load_vector(l, CHECKPOINT_POST_NORM, 0, m->hidden, layer->moe_norm);
 	if (layer->dense) {
 		int first = range_cut(m->mlp_hidden, d->mesh->per_stage, part->index).first;
-		load_swiglu(&l, &mlp_roles, &layer->mlp, m->hidden, first, layer->mlp_width);
-		return l.code;
+		load_swiglu(l, &mlp_roles, &layer->mlp, m->hidden, first, layer->mlp_width);
+		return;
 	}
-	load_router(&l, m, layer->router);
+	load_router(l, m, layer->router);
 	int first = range_cut(m->expert_hidden, d->mesh->expert_tensor, part->slice).first;
 	for (int e = 0; e < layer->experts; e++) {
-		l.expert = layer->first_expert + e;
-		load_swiglu(&l, &expert_roles, &layer->expert[e], m->hidden, first, layer->width);
+		l->expert = layer->first_expert + e;
+		load_swiglu(l, &expert_roles, &layer->expert[e], m->hidden, first, layer->width);
 	}
 	if (m->shared_hidden) {
 		first = d->all_to_all ? 0 : range_cut(m->shared_hidden, d->mesh->per_stage, part->index).first;
-		load_swiglu(&l, &shared_roles, &layer->shared, m->hidden, first, layer->shared_width);
-		load_vector(&l, CHECKPOINT_SHARED_ROUTER_GATE, 0, m->hidden, layer->shared_gate);
+		load_swiglu(l, &shared_roles, &layer->shared, m->hidden, first, layer->shared_width);
+		load_vector(l, CHECKPOINT_SHARED_ROUTER_GATE, 0, m->hidden, layer->shared_gate);
 	}
+}
+
+static void load_ends(struct loader *l, const struct deployment *d)
+{
+	const struct device_part *device = l->device;
+	if (device->embedding)
+		load_embedding(l, d->model, device);
+	if (device->final_norm) {
+		load_vector(l, CHECKPOINT_FINAL_NORM, 0, d->model->hidden, device->final_norm);
+		load_rows(l, CHECKPOINT_HEAD, device->vocab.first, device->vocab.end - device->vocab.first, 0, &device->head,
+			0);
+	}
+}
+
+int weights_load_layer(const struct deployment *d, const struct device_part *device, const struct layer_part *layer,
+	const struct checkpoint *checkpoint, struct error *error)
+{
+	struct loader l = { .checkpoint = checkpoint, .device = device, .error = error };
+	load_layer(&l, d, layer);
 	return l.code;
 }
 
 int weights_load_ends(const struct deployment *d, const struct device_part *device,
 	const struct checkpoint *checkpoint, struct error *error)
 {
-	const struct model *m = d->model;
-	struct loader l = { .checkpoint = checkpoint, .error = error };
-	struct tensor_view view;
-	if (device->embedding && find(&l, CHECKPOINT_EMBEDDING, &view)) {
-		size_t row = (size_t) m->hidden * dtype_bytes(view.dtype);
-		if (view.dtype != device->embedding_dtype)
-			return error_set(error, ERROR_INPUT, view.file, "tensor %s is %s but the checkpoint is %s; convert it",
-				view.name, dtype_name(view.dtype), dtype_name(device->embedding_dtype));
-		l.code = tensor_check_finite(&view, 0, m->vocab, error);
-		for (int i = 0; i < m->vocab && !l.code; i++)
-			memcpy((char *) device->embedding + (size_t) i * row, tensor_row(&view, i), row);
-	}
-	if (device->final_norm) {
-		load_vector(&l, CHECKPOINT_FINAL_NORM, 0, m->hidden, device->final_norm);
-		load_rows(&l, CHECKPOINT_HEAD, device->vocab.first, device->vocab.end - device->vocab.first, 0,
-			&device->head, 0);
-	}
+	struct loader l = { .checkpoint = checkpoint, .device = device, .error = error };
+	load_ends(&l, d);
+	return l.code;
+}
+
+int weights_describe(const struct deployment *d, const struct device_part *device, const struct checkpoint *checkpoint,
+	uint64_t *recipe, struct error *error)
+{
+	uint64_t sum = 0;
+	struct loader l = { .checkpoint = checkpoint, .device = device, .recipe = &sum, .error = error };
+	for (int i = 0; i < device->layers; i++)
+		load_layer(&l, d, &device->layer[i]);
+	load_ends(&l, d);
+	if (!l.code)
+		*recipe = sum;
 	return l.code;
 }
 

@@ -13,11 +13,18 @@ void weights_place_layer(const struct deployment *d, const struct device_part *d
 /* The same for embedding (first stage), final norm and head (last stage). */
 void weights_place_ends(const struct deployment *d, struct device_part *device, struct carve *carve);
 
-/* Reads, checks (NaN and infinity are refused) and packs. Different layers and devices may load in parallel. */
+/* Reads, checks (NaN and infinity are refused) and packs, into memory that holds zeros. Different layers and devices may
+ * load in parallel. */
 int weights_load_layer(const struct deployment *d, const struct device_part *device, const struct layer_part *layer,
 	const struct checkpoint *checkpoint, struct error *error);
 int weights_load_ends(const struct deployment *d, const struct device_part *device,
 	const struct checkpoint *checkpoint, struct error *error);
+
+/* A checksum of how the device's weights come from the checkpoint: which rows and columns of which tensors go where in
+ * the arena, in which shape and type. With the same recipe, the same content of the checkpoint and the same way of
+ * packing, the arena's weights are the same bytes. */
+int weights_describe(const struct deployment *d, const struct device_part *device, const struct checkpoint *checkpoint,
+	uint64_t *recipe, struct error *error);
 
 /* Scratch that a worker needs for this device's behaviours. */
 size_t weights_workspace(const struct deployment *d, const struct device_part *device);

@@ -90,6 +90,8 @@ static int read_checkpoint(struct run *run, struct error *error)
 	int code = checkpoint_open(run->options.model, &run->checkpoint, error);
 	if (!code)
 		code = checkpoint_check(run->checkpoint, error);
+	if (!code)
+		code = checkpoint_keep(run->checkpoint, run->options.weights_cache, error);
 	if (code || !run->options.input)
 		return code; /* a dry run without input has nothing to encode */
 	snprintf(path, sizeof path, "%s/tokenizer.json", run->options.model);
@@ -143,6 +145,15 @@ static int begin_output(struct run *run, struct error *error)
 		run->options.resume, error);
 }
 
+static void print_loading(const struct deployment_loading *l)
+{
+	printf("weights: %.3f GB on %d devices, %d packed, %d from the cache, ready in %.3f s", l->bytes * 1e-9,
+		l->packed + l->cached, l->packed, l->cached, l->ready_s);
+	if (l->kept)
+		printf("; %d kept in %.3f s", l->kept, l->keep_s);
+	putchar('\n');
+}
+
 static int build(struct run *run, struct error *error)
 {
 	struct engine_options engine = { .policy = run->graph->schedule.policy, .workers = run->workers,
@@ -164,6 +175,8 @@ static int build(struct run *run, struct error *error)
 	if (!code)
 		code = deployment_create(run->graph, run->checkpoint, run->graph->compute, &run->memory.sizes, run->engine,
 			&run->deployment, error);
+	if (!code && run->options.measure && !run->options.quiet && !run->options.json)
+		print_loading(&run->deployment->loading);
 	/* A debugging build catches a task that touches the memory of a device that is not its own. */
 	if (!code && OCTANT_DEBUG && engine_workers(run->engine) == 1)
 		code = engine_guard(run->engine, run->deployment->arenas, run->graph->mesh.devices, error);

@@ -34,6 +34,8 @@ static const struct option_row rows[] = {
 	{ "--compute", "TYPE", OPTION_OVERRIDE, 0, "compute", 0, 0, "fp32 or bf16" },
 	{ "--set", "PATH=VALUE", OPTION_SET, 0, NULL, 0, 0, "any key of the graph, any number of times" },
 	{ "--workers", "N", OPTION_INTEGER, AT(workers), NULL, 1, 64, "CPU workers (default: one a core)" },
+	{ "--weights-cache", "WHERE", OPTION_TEXT, AT(weights_cache), NULL, 0, 0,
+		"keep packed weights between runs: off (default), beside the checkpoint, or the name of a folder" },
 	{ "--watchdog", "SECONDS", OPTION_NUMBER, AT(watchdog_s), NULL, 0, 1e6,
 		"report when no task has ended for so long (default: 60; 0: never)" },
 

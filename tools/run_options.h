@@ -12,6 +12,7 @@
 struct run_options {
 	const char *graph; /* NULL: the machine's default graph */
 	const char *model, *input, *output;
+	const char *weights_cache; /* NULL: off */
 	const char *tasks; /* file that lists the tasks submitted; NULL: none */
 	bool resume, force, dry_run, json, quiet, measure, no_trace, help;
 	struct option_optional routing; /* file; without: routing.jsonl in the output folder */
