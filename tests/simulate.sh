@@ -38,7 +38,7 @@ refuses()
 	test "$status" = 2 && grep -qF -e "$words" "$work/err" && test ! -s "$work/out" && test "$(wc -l <"$work/err")" = 1
 }
 
-small="--sequences 12 --prompt-tokens 100:3000 --new-tokens 9 --seed 3 --quiet"
+small="--sequences 12 --prompt-tokens [100,3000] --new-tokens 9 --seed 3 --quiet"
 
 # The same words twice are the same bytes, wherever it writes.
 repeats()
@@ -139,7 +139,7 @@ tap "a policy that hangs is refused" refuses "heteroprio" tp2_ep2_pp2 --policy h
 tap "what does not fit is refused, with how much" refuses "more; more devices" tp2_ep2_pp2 --set \
 	'machine.devices=({count=4;flops=1e12;bandwidth=1e12;memory=1e8;})'
 tap "too many pages are refused, with how many fit" refuses "at most" tp2_ep2_pp2 --set kv.pages=900000000
-tap "lengths that are none are refused" refuses "128:10240" tp2_ep2_pp2 --prompt-tokens 9:1
+tap "lengths that are none are refused" refuses "--prompt-tokens" tp2_ep2_pp2 --prompt-tokens [9,1]
 tap "a file of no lengths is refused" refuses "$model/config.json:1" tp2_ep2_pp2 --input "$model/config.json"
 tap "links that join nothing are refused" refuses "no link connects" tp2_ep2_pp2 --set \
 	'machine={devices=({count=4;flops=1e12;bandwidth=1e12;memory=64e9;});links=({from=0;to=1;bandwidth=1e9;})}'

@@ -69,8 +69,8 @@ static int read_routing(struct command *c, struct error *error)
 	int code = routing_parse(c->options.routing, &options, error);
 	if (code)
 		return code;
-	options.seed = (uint64_t) c->options.routing_seed;
-	options.capacity = c->options.capacity_factor;
+	options.seed = c->graph->workload.seed;
+	options.capacity = c->options.capacity;
 	code = routing_create(&options, &c->graph->model, &c->routing, error);
 	c->simulation.routing = c->routing;
 	return code;

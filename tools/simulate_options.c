@@ -7,6 +7,7 @@
 #include <string.h>
 #include "runtime/json_file.h"
 #include "runtime/workload.h"
+#include "tools/machine_file.h"
 
 #define AT(field) offsetof(struct simulate_options, field)
 
@@ -18,19 +19,19 @@ static const struct option_row rows[] = {
 	{ "--no-trace", NULL, OPTION_FLAG, AT(no_trace), NULL, 0, 0, "write no trace.json" },
 	{ "--dump-tasks", "FILE", OPTION_TEXT, AT(tasks), NULL, 0, 0, "write a line for each task submitted" },
 
-	{ "--sequences", "N", OPTION_INTEGER, AT(sequences), NULL, 1, 1 << 20,
-		"of the workload (default: require.workload of the graph, likewise below)" },
-	{ "--prompt-tokens", "A[:B]", OPTION_TEXT, AT(prompt_tokens), NULL, 0, 0, "of a prompt: A, or uniform from A to B" },
-	{ "--new-tokens", "N", OPTION_INTEGER, AT(new_tokens), NULL, 1, 1 << 24, "that each sequence gets" },
-	{ "--seed", "N", OPTION_INTEGER, AT(seed), NULL, 0, 1e9, "of the prompts' lengths" },
+	{ "--machine", "FILE", OPTION_TEXT, AT(machine), NULL, 0, 0,
+		"a machine file, or one that ships (h100-sxm-8), in place of the graph's machine" },
+	{ "--sequences", "N", OPTION_OVERRIDE, 0, "require.workload.sequences", 0, 0, "sequences of the workload" },
+	{ "--prompt-tokens", "N", OPTION_OVERRIDE, 0, "require.workload.prompt_tokens", 0, 0,
+		"tokens of each prompt, or [least,greatest]: uniform, seeded" },
+	{ "--new-tokens", "N", OPTION_OVERRIDE, 0, "require.workload.new_tokens", 0, 0, "tokens that each sequence gets" },
+	{ "--seed", "N", OPTION_OVERRIDE, 0, "require.workload.seed", 0, 0, "of the lengths, and of --routing" },
 	{ "--input", "FILE", OPTION_TEXT, AT(input), NULL, 0, 0,
 		"sequences one by one: JSON lines with prompt_tokens and completion_tokens, as outputs.jsonl has them" },
 	{ "--routing", "HOW", OPTION_TEXT, AT(routing), NULL, 0, 0,
-		"rows of each expert: balanced, zipf:EXPONENT, power_law:SHAPE, replay:FILE (default: even shares)" },
-	{ "--routing-seed", "N", OPTION_INTEGER, AT(routing_seed), NULL, 0, 1e9, "which experts are popular (default: 1)" },
-	{ "--capacity-factor", "X", OPTION_NUMBER, AT(capacity_factor), NULL, 0, 1e6,
-		"rows beyond X times an even share of an expert are dropped (default: 0, none)" },
-
+		"balanced, zipf:EXPONENT, power_law:EXPONENT, or replay:FILE (default: even on average)" },
+	{ "--capacity", "F", OPTION_NUMBER, AT(capacity), NULL, 0, 1e6,
+		"with --routing: an expert takes at most F times its even share, the rest is dropped (default: 0, all)" },
 	{ "--channels", "N", OPTION_INTEGER, AT(channels), NULL, 1, 16,
 		"collectives that one set of devices has under way at once (default: 1)" },
 	{ "--workers", "N", OPTION_INTEGER, AT(workers), NULL, 1, 64, "of a host machine (default: one a core)" },
@@ -68,76 +69,50 @@ void simulate_options_usage(void)
 
 int simulate_options_parse(int argc, char **argv, struct simulate_options *options, struct error *error)
 {
-	*options = (struct simulate_options){ .seed = -1, .routing_seed = 1, .channels = 1 };
+	*options = (struct simulate_options){ .channels = 1 };
 	int code = options_parse(&table, argc, argv, options, error);
 	if (code || options->help)
 		return code;
 	if (!options->graph)
-		return error_set(error, ERROR_INPUT, NULL, "the graph is missing; octant simulate tp2_ep2_pp2, for example");
-	return 0;
+		return error_set(error, ERROR_INPUT, NULL, "no graph is named; octant simulate GRAPH, such as octant simulate "
+			"tp2_ep2_pp2, would be right");
+	if (options->capacity > 0 && !options->routing)
+		return error_set(error, ERROR_INPUT, NULL, "--capacity needs --routing; --routing balanced, for example, would be "
+			"right");
+	return options->machine ? machine_file_override(options->machine, &options->overrides, error) : 0;
 }
 
 /* ---- the workload */
 
-static int parse_range(const char *text, int *least, int *most, struct error *error)
+static int described(const struct graph *graph, struct simulate_sequence **sequences, int *count, struct error *error)
 {
-	char *end;
-	long a = strtol(text, &end, 10), b = a;
-	if (end != text && *end == ':') {
-		const char *second = end + 1;
-		b = strtol(second, &end, 10);
-		if (end == second)
-			a = 0;
-	}
-	if (end == text || *end || a < 1 || b < a || b > 1 << 24)
-		return error_set(error, ERROR_INPUT, "--prompt-tokens", "%s is no number of tokens; 2048, or 128:10240, would be "
-			"right", text);
-	*least = (int) a;
-	*most = (int) b;
-	return 0;
-}
-
-static int described(const struct simulate_options *o, const struct graph *graph, struct simulate_sequence **sequences,
-	int *count, struct error *error)
-{
-	struct graph_workload w = graph->workload;
-	if (!w.given)
-		w = (struct graph_workload){ .sequences = graph->limits.sequences, .new_tokens = 128, .seed = 1 };
-	if (o->sequences)
-		w.sequences = o->sequences;
-	if (o->new_tokens)
-		w.new_tokens = o->new_tokens;
-	if (o->seed >= 0)
-		w.seed = (uint64_t) o->seed;
-	int code = o->prompt_tokens ? parse_range(o->prompt_tokens, &w.prompt_min, &w.prompt_max, error) : 0;
-	if (code)
-		return code;
-	if (!w.prompt_max)
-		return error_set(error, ERROR_INPUT, graph->path, "the graph has no require.workload; --prompt-tokens 128:2048, "
-			"for example, describes one");
-	int *prompt = calloc((size_t) w.sequences, sizeof *prompt);
-	*sequences = calloc((size_t) w.sequences, sizeof **sequences);
+	const struct graph_workload *w = &graph->workload;
+	if (!w->given)
+		return error_set(error, ERROR_INPUT, graph->path, "the graph has no require.workload; --sequences 128 "
+			"--prompt-tokens [128,2048] --new-tokens 128, for example, describe one");
+	int *prompt = calloc((size_t) w->sequences, sizeof *prompt);
+	*sequences = calloc((size_t) w->sequences, sizeof **sequences);
 	if (!prompt || !*sequences) {
 		free(prompt);
 		return error_memory(error, "describing the workload");
 	}
-	workload_lengths(&w, prompt);
-	for (int i = 0; i < w.sequences; i++)
-		(*sequences)[i] = (struct simulate_sequence){ prompt[i], w.new_tokens };
-	*count = w.sequences;
+	workload_lengths(w, prompt);
+	for (int i = 0; i < w->sequences; i++)
+		(*sequences)[i] = (struct simulate_sequence){ prompt[i], w->new_tokens };
+	*count = w->sequences;
 	free(prompt);
 	return 0;
 }
 
-static int read_line(const char *path, unsigned number, char *text, size_t bytes, int new_tokens,
-	struct simulate_sequence *sequence, struct error *error)
+static int read_line(const char *path, unsigned number, char *text, size_t bytes, struct simulate_sequence *sequence,
+	struct error *error)
 {
 	struct json_file file = { .path = (char *) path };
 	json_t *root;
 	int code = json_file_parse(path, number, text, bytes, 0, &root, error);
 	if (code)
 		return code;
-	*sequence = (struct simulate_sequence){ 0, new_tokens };
+	*sequence = (struct simulate_sequence){ 0, 0 };
 	code = json_file_integer(&file, root, "prompt_tokens", 1, 1 << 24, &sequence->prompt_tokens, error);
 	if (!code)
 		code = json_file_integer(&file, root, "completion_tokens", 1, 1 << 24, &sequence->new_tokens, error);
@@ -150,12 +125,12 @@ static int read_line(const char *path, unsigned number, char *text, size_t bytes
 	return code;
 }
 
-static int from_file(const struct simulate_options *o, struct simulate_sequence **sequences, int *count,
+static int from_file(const char *path, struct simulate_sequence **sequences, int *count,
 	struct error *error)
 {
 	char *text, *next;
 	size_t size;
-	int code = json_file_bytes(o->input, (size_t) 1 << 30, &text, &size, error), lines = 1;
+	int code = json_file_bytes(path, (size_t) 1 << 30, &text, &size, error), lines = 1;
 	if (code)
 		return code;
 	for (size_t i = 0; i < size; i++)
@@ -170,12 +145,12 @@ static int from_file(const struct simulate_options *o, struct simulate_sequence 
 		next = line + bytes + 1;
 		if (strspn(line, " \t\r") >= bytes)
 			continue;
-		code = read_line(o->input, number, line, bytes, o->new_tokens, &(*sequences)[*count], error);
+		code = read_line(path, number, line, bytes, &(*sequences)[*count], error);
 		*count += !code;
 	}
 	free(text);
 	if (!code && !*count)
-		code = error_set(error, ERROR_INPUT, o->input, "has no sequence; {\"prompt_tokens\": 128, \"completion_tokens\": "
+		code = error_set(error, ERROR_INPUT, path, "has no sequence; {\"prompt_tokens\": 128, \"completion_tokens\": "
 			"16} on a line would be right");
 	return code;
 }
@@ -186,6 +161,6 @@ int simulate_workload(const struct simulate_options *options, const struct graph
 	*sequences = NULL;
 	*count = 0;
 	if (options->input)
-		return from_file(options, sequences, count, error);
-	return described(options, graph, sequences, count, error);
+		return from_file(options->input, sequences, count, error);
+	return described(graph, sequences, count, error);
 }

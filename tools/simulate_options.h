@@ -13,11 +13,8 @@
 struct simulate_options {
 	const char *graph;
 	const char *model, *input, *output, *tasks;
-	const char *prompt_tokens; /* "128" or "128:10240" */
-	int sequences, new_tokens, seed; /* 0: the graph's; seed −1: likewise */
-	const char *routing;
-	int routing_seed;
-	double capacity_factor;
+	const char *machine, *routing;
+	double capacity;
 	int channels, workers;
 	double submit_us, task_us;
 	bool json, quiet, no_trace, help;
@@ -27,7 +24,7 @@ struct simulate_options {
 int simulate_options_parse(int argc, char **argv, struct simulate_options *options, struct error *error);
 void simulate_options_usage(void);
 
-/* The lengths: of a file's sequences, or the graph's workload as options change it. The caller frees *sequences.
+/* The lengths: of a file's sequences, or the graph's workload with the options' overrides. The caller frees *sequences.
  * Errors: ERROR_INPUT where there is no workload, or a file's line is wrong; ERROR_MEMORY. */
 int simulate_workload(const struct simulate_options *options, const struct graph *graph,
 	struct simulate_sequence **sequences, int *count, struct error *error);
