@@ -37,8 +37,10 @@ def main():
     failed = 0
     if not os.access(OCTANT, os.X_OK):
         sys.exit(f"Bail out! there is no program {OCTANT}")
-    print(f"1..{len(tests)}", flush=True)
-    for number, (name, function) in enumerate(tests, 1):
+    only = os.environ.get("OCTANT_TEST_ONLY", "")  # a part of the name, for whoever works at one of them
+    chosen = [(name, function) for name, function in tests if only in name]
+    print(f"1..{len(chosen)}", flush=True)
+    for number, (name, function) in enumerate(chosen, 1):
         complaints.clear()
         try:
             function()
