@@ -126,7 +126,7 @@ static void keep_record(struct worker *worker, int index, const struct engine_ca
 	}
 	block->record[block->used++] = (struct task_record){
 		.kind = (uint32_t) call->type->kind,
-		.collective = call->type->collective,
+		.collective = engine_call_moves(call),
 		.devices = call->devices,
 		.worker = (int16_t) index,
 		.layer = (int16_t) call->layer,
@@ -215,6 +215,10 @@ static double call_cost(struct starpu_task *task, struct starpu_perfmodel_arch *
 
 /* ---- starting and stopping */
 
+#define POLICIES "choose homes, eager, prio, ws, lws, dm, dmda or dmdas"
+#define HETEROPRIO "heteroprio cannot be used: it looks only at the head of a bucket, so that tasks bound to the workers of " \
+	"a device wait for ever; " POLICIES
+
 static int choose_policy(const char *name, struct starpu_conf *conf, struct error *error)
 {
 	if (!strcmp(name, "homes")) {
@@ -222,16 +226,25 @@ static int choose_policy(const char *name, struct starpu_conf *conf, struct erro
 		return 0;
 	}
 	if (!strcmp(name, "heteroprio"))
-		return error_set(error, ERROR_INPUT, "schedule.policy", "heteroprio cannot be used: it looks only at the "
-			"head of a bucket, so that tasks bound to the workers of a device wait for ever; choose homes, "
-			"eager, prio, ws, lws, dm, dmda or dmdas");
+		return error_set(error, ERROR_INPUT, "schedule.policy", HETEROPRIO);
 	for (struct starpu_sched_policy **p = starpu_sched_get_predefined_policies(); *p; p++)
 		if (!strcmp((*p)->policy_name, name)) {
 			conf->sched_policy_name = (*p)->policy_name;
 			return 0;
 		}
-	return error_set(error, ERROR_INPUT, "schedule.policy", "StarPU has no policy \"%s\"; choose homes, eager, prio, "
-		"ws, lws, dm, dmda or dmdas", name);
+	return error_set(error, ERROR_INPUT, "schedule.policy", "StarPU has no policy \"%s\"; " POLICIES, name);
+}
+
+/* STARPU_SCHED, STARPU_NCPU and their like may have had the last word: what is in effect counts. */
+static int check_started(struct engine *engine, struct error *error)
+{
+	const struct starpu_sched_policy *policy = starpu_sched_get_sched_policy();
+	snprintf(engine->policy, sizeof engine->policy, "%s", policy && policy->policy_name ? policy->policy_name : "?");
+	if (!strcmp(engine->policy, "heteroprio"))
+		return error_set(error, ERROR_INPUT, "STARPU_SCHED", HETEROPRIO);
+	if (engine->workers < 1)
+		return error_set(error, ERROR_RUN, NULL, "StarPU has no CPU worker; is STARPU_NCPU set to 0?");
+	return 0;
 }
 
 #ifndef STARPU_SIMGRID
@@ -303,7 +316,6 @@ int engine_start(const struct engine_options *options, struct engine **out, stru
 		code = engine_crew_create(options, &conf, &engine->crew, error);
 	if (code)
 		goto fail;
-	snprintf(engine->policy, sizeof engine->policy, "%s", policy);
 	code = starpu_init(&conf);
 	if (code) {
 		code = error_set(error, ERROR_RUN, NULL, "StarPU did not start: %s", strerror(-code));
@@ -311,9 +323,9 @@ int engine_start(const struct engine_options *options, struct engine **out, stru
 	}
 	engine->start = starpu_timing_now();
 	engine->workers = (int) starpu_worker_get_count();
-	if (engine->workers < 1) {
+	code = check_started(engine, error);
+	if (code) {
 		starpu_shutdown();
-		code = error_set(error, ERROR_RUN, NULL, "StarPU has no CPU worker; is STARPU_NCPU set to 0?");
 		goto fail;
 	}
 	engine_crew_started(engine->crew);
