@@ -3,7 +3,7 @@
 """Trains the quickstart model: a narrow Mixtral (16 layers x 16 experts, top 2) that adds, sorts, reverses and counts.
 
 Everything follows from the seed: the problems, the initial weights, the order of training. Needs PyPI's torch,
-tokenizers and safetensors (and transformers for --verify), no GPU, and some 20 minutes on two cores:
+tokenizers and safetensors (and transformers for --verify), no GPU, and some 15 minutes of two free cores:
 
     python3 graphs/quickstart/train.py              # trains, writes model/ and the prompt files beside this script
     python3 graphs/quickstart/train.py --verify     # only measures model/ with transformers on the held-back rows
