@@ -179,23 +179,93 @@ static int run_graph(struct engine *engine, struct model_run *run, const struct 
 	return code;
 }
 
-int model_run(struct engine *engine, struct model_run *run, struct model_run_sequence *sequences, int count)
+static int open_graph(const struct model_run *run, struct checkpoint **checkpoint, struct graph **graph,
+	struct error *error)
 {
-	struct error error = { 0 };
 	struct graph_override overrides[MAX_OVERRIDES];
 	char text[MAX_OVERRIDES][1024];
 	int n = split_overrides(run->set, overrides, text);
+	int code = checkpoint_open(run->directory, checkpoint, error);
+	if (!code && run->graph)
+		code = graph_read(run->graph, &task_kinds, overrides, n, graph, error);
+	else if (!code)
+		code = graph_default(checkpoint_model(*checkpoint), 1, &task_kinds, overrides, n, graph, error);
+	if (!code)
+		code = graph_resolve(*graph, checkpoint_model(*checkpoint), &task_kinds, error);
+	return code;
+}
+
+bool model_run_possible(const struct model_run *run)
+{
+	struct error error = { 0 };
 	struct checkpoint *checkpoint = NULL;
 	struct graph *graph = NULL;
-	int code = checkpoint_open(run->directory, &checkpoint, &error);
-	if (!code && run->graph)
-		code = graph_read(run->graph, &task_kinds, overrides, n, &graph, &error);
-	else if (!code)
-		code = graph_default(checkpoint_model(checkpoint), 1, &task_kinds, overrides, n, &graph, &error);
-	if (!code)
-		code = graph_resolve(graph, checkpoint_model(checkpoint), &task_kinds, &error);
+	int code = open_graph(run, &checkpoint, &graph, &error);
+	graph_destroy(graph);
+	checkpoint_close(checkpoint);
+	return !code;
+}
+
+int model_run(struct engine *engine, struct model_run *run, struct model_run_sequence *sequences, int count)
+{
+	struct error error = { 0 };
+	struct checkpoint *checkpoint = NULL;
+	struct graph *graph = NULL;
+	int code = open_graph(run, &checkpoint, &graph, &error);
 	if (!code)
 		code = run_graph(engine, run, graph, checkpoint, sequences, count, &error);
+	graph_destroy(graph);
+	checkpoint_close(checkpoint);
+	if (code)
+		error_print(&error);
+	return code;
+}
+
+/* What the sample tasks of a micro-batch would leave. */
+static void answer(const struct batcher *batcher, struct micro_batch *b, const struct model_run_sequence *sequences)
+{
+	for (int i = 0; i < b->samples; i++) {
+		int sequence = batcher_seat_sequence(batcher, b->sample[i].seat);
+		const struct model_run_sequence *s = sequence < 0 ? NULL : &sequences[sequence];
+		int t = s ? b->sample[i].position - s->sequence.prompt_tokens : 0;
+		b->sampled[i] = s && t < s->count ? s->tokens[t] : 0; /* beyond the end: discarded */
+	}
+}
+
+static int rehearse(struct model_run *run, const struct graph *graph, const struct model_run_sequence *sequences, int count,
+	struct error *error)
+{
+	struct batcher_options options;
+	struct batcher *batcher = NULL;
+	struct micro_batch *b;
+	uint64_t number;
+	run_batcher_options(graph, run->pages ? run->pages : pages_for(graph, sequences, count), &options);
+	int code = batcher_create(&options, &batcher, error), index;
+	for (int i = 0; i < count && !code; i++)
+		code = batcher_add(batcher, &sequences[i].sequence, &index, error);
+	for (enum batcher_step step = BATCHER_WAIT; !code && step != BATCHER_DONE;) {
+		while (!code && batcher_needs(batcher, &number)) {
+			answer(batcher, batcher_micro_batch(batcher, (int) (number % (uint64_t) options.slots)), sequences);
+			code = batcher_result(batcher, number, error);
+		}
+		step = code ? BATCHER_STUCK : batcher_next(batcher, &b, error);
+		if (step == BATCHER_STUCK)
+			code = error->code;
+	}
+	if (!code)
+		batcher_count(batcher, &run->counters);
+	batcher_destroy(batcher);
+	return code;
+}
+
+int model_run_rehearse(struct model_run *run, const struct model_run_sequence *sequences, int count)
+{
+	struct error error = { 0 };
+	struct checkpoint *checkpoint = NULL;
+	struct graph *graph = NULL;
+	int code = open_graph(run, &checkpoint, &graph, &error);
+	if (!code)
+		code = rehearse(run, graph, sequences, count, &error);
 	graph_destroy(graph);
 	checkpoint_close(checkpoint);
 	if (code)

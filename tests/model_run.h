@@ -49,6 +49,11 @@ struct model_run {
 
 /* Runs all sequences; results are allocated. On an error prints it and returns its code. */
 int model_run(struct engine *engine, struct model_run *run, struct model_run_sequence *sequences, int count);
+/* Forms the same micro-batches without computing any: the answers are given, in `sequences`. Fills the counters. */
+int model_run_rehearse(struct model_run *run, const struct model_run_sequence *sequences, int count);
+
+/* Whether the description's checks take it: the model can be cut that way, and the chains compose. */
+bool model_run_possible(const struct model_run *run);
 void model_run_free(struct model_run_sequence *sequences, int count);
 
 /* A sequence for each golden prompt, greedy, ignoring end tokens. */
