@@ -63,17 +63,27 @@ static enum dtype default_compute(const struct model *model, const struct topolo
 	return model->dtype != DTYPE_FP32 && topology->avx512_bf16 ? DTYPE_BF16 : DTYPE_FP32;
 }
 
+/* One line; `octant graph show --model` has both sides' values. */
+static void tell_differences(const struct graph *graph, const struct model *model)
+{
+	char line[512];
+	for (int i = 0; graph_card_differs(graph, model, i, line, sizeof line); i++)
+		fprintf(stderr, "%s%.*s", i ? ", " : "octant: the checkpoint's own values replace the card's of ",
+			(int) strcspn(line, ":"), line);
+	if (graph_card_differs(graph, model, 0, line, sizeof line))
+		fputc('\n', stderr);
+}
+
 static int read_graph(struct run *run, struct error *error)
 {
 	const struct run_options *o = &run->options;
 	const struct model *model = run->checkpoint ? checkpoint_model(run->checkpoint) : NULL;
-	char line[512];
 	int code = o->graph ? graph_read(o->graph, &task_kinds, o->overrides.item, o->overrides.count, &run->graph, error)
 			    : graph_default(model, run->workers, &task_kinds, o->overrides.item, o->overrides.count, &run->graph, error);
 	if (code)
 		return code;
-	for (int i = 0; model && !o->quiet && graph_card_differs(run->graph, model, i, line, sizeof line); i++)
-		fprintf(stderr, "octant: the checkpoint replaces the card: %s\n", line);
+	if (model && !o->quiet)
+		tell_differences(run->graph, model);
 	code = graph_resolve(run->graph, model, &task_kinds, error);
 	if (code)
 		return code;
@@ -249,18 +259,28 @@ static int report(struct run *run, struct error *error)
 	return run_report_finish(run->report, &source, error);
 }
 
+/* Every sequence is finished: what a run that was cut off left torn or missing beside the outputs is put right. */
+static int nothing_left(struct run *run, struct error *error)
+{
+	bool written;
+	int code = begin_output(run, error);
+	if (!code)
+		code = run_report_repair(run->graph, run->options.output, run->requests->count, &written, error);
+	if (!code && !run->options.quiet)
+		fprintf(stderr, "octant: all %d sequences are finished already: %s%s\n", run->requests->count,
+			output_path(run->output),
+			written ? "; metrics.json, which was missing, is written without times" : "");
+	return code;
+}
+
 static int perform(struct run *run, struct error *error)
 {
 	struct sigaction action = { .sa_handler = on_signal };
 	int code = open_output(run, error);
 	if (code)
 		return code;
-	if (output_count(run->output) == run->requests->count) {
-		if (!run->options.quiet)
-			fprintf(stderr, "octant: all %d sequences are finished already: %s\n", run->requests->count,
-				output_path(run->output));
-		return 0;
-	}
+	if (output_count(run->output) == run->requests->count)
+		return nothing_left(run, error);
 	code = build(run, error);
 	if (!code)
 		code = begin_output(run, error);
@@ -281,6 +301,7 @@ static int perform(struct run *run, struct error *error)
 
 static int prepare(struct run *run, int argc, char **argv, struct error *error)
 {
+	char warning[256];
 	int code = run_options_parse(argc, argv, &run->options, error);
 	if (code || run->options.help)
 		return code;
@@ -297,6 +318,8 @@ static int prepare(struct run *run, int argc, char **argv, struct error *error)
 		code = run_memory_plan(run->graph, run->requests, &run->topology, run->workers, &run->memory, error);
 	if (!code)
 		code = run_report_create(&run->options, run->requests ? run->requests->count : 0, &run->report, error);
+	if (!code && !run->options.quiet && run_memory_exceeds(run->graph, &run->memory, warning, sizeof warning))
+		fprintf(stderr, "octant: %s\n", warning);
 	return code;
 }
 

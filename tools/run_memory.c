@@ -3,6 +3,7 @@
  * How large a run's KV pools and slots are, and whether they fit. */
 #include "tools/run_memory.h"
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "tasks/run.h"
@@ -65,58 +66,100 @@ static int measure(const struct graph *graph, int workers, struct run_memory *me
 	return code;
 }
 
-static int refuse(const struct graph *graph, const struct run_memory *memory, double fixed, double page,
+/* A device's own memory, 0 where there is none. Logical devices are bound by it where the graph's machine is this host; a
+ * foreign machine's limit is told, not enforced: a run is bound by the host that it has. */
+static double limit_of(const struct graph *graph, const struct mesh_part *part)
+{
+	const struct graph_machine *machine = &graph->machine;
+	if (!machine->given || part->device >= machine->devices)
+		return 0;
+	return machine->device[part->device].memory;
+}
+
+/* How many pages of a group's pool fit, and into what: the host, or the device that binds. */
+struct bound {
+	double pages, fixed, available; /* bytes */
+	double page;                    /* bytes of a page there */
+	int device;                     /* its number; −1: the host */
+};
+
+#define PROBE 64 /* pages: enough that a pool's alignment does not matter */
+
+static int find_bound(const struct graph *graph, int workers, struct run_memory *memory, struct bound *bound,
 	struct error *error)
 {
-	return error_set(error, ERROR_INPUT, graph->path[0] ? graph->path : NULL, "weights and slots need %.2f GB and one KV "
-		"page of every pool %.4f GB, but this host has %.2f GB to use; fewer schedule.slots, smaller "
-		"schedule.prefill.tokens, or compute = \"bf16\" would need less", fixed * 1e-9, page * 1e-9,
-		memory->available * 1e-9);
+	struct deployment_account empty[MESH_MAX_DEVICES];
+	int code = measure(graph, workers, memory, error);
+	if (code)
+		return code;
+	for (int i = 0; i < graph->mesh.devices; i++)
+		empty[i] = memory->account[i];
+	*bound = (struct bound){ .fixed = memory->total, .available = memory->available, .device = -1,
+		.page = (double) deployment_page_bytes(graph) * graph->mesh.groups };
+	bound->pages = (bound->available - bound->fixed) / bound->page;
+	memory->sizes.pages = PROBE;
+	code = measure(graph, workers, memory, error);
+	memory->sizes.pages = 0;
+	for (int i = 0; !code && i < graph->mesh.devices && graph->machine.host; i++) {
+		double limit = limit_of(graph, &graph->mesh.part[i]), fixed = (double) empty[i].total;
+		double page = ((double) memory->account[i].kv - (double) empty[i].kv) / PROBE;
+		if (limit > 0 && (limit - fixed) / page < bound->pages)
+			*bound = (struct bound){ (limit - fixed) / page, fixed, limit, page, graph->mesh.part[i].device };
+	}
+	return code;
+}
+
+static int refuse(const struct graph *graph, const struct bound *bound, struct error *error)
+{
+	const char *where = graph->path[0] ? graph->path : NULL;
+	char what[48] = "this host has";
+	if (bound->device >= 0)
+		snprintf(what, sizeof what, "device %d has", bound->device);
+	if (graph->kv.pages > 0 && bound->pages >= 1)
+		return error_set(error, ERROR_INPUT, where, "kv.pages = %ld need %.3f GB beside %.3f GB of weights and slots, but "
+			"%s %.3f GB to use; at most %.0f pages fit", graph->kv.pages,
+			(double) graph->kv.pages * bound->page * 1e-9, bound->fixed * 1e-9, what, bound->available * 1e-9,
+			bound->pages);
+	return error_set(error, ERROR_INPUT, where, "weights and slots need %.3f GB and one KV page of every pool %.6f GB, but "
+		"%s %.3f GB to use; fewer schedule.slots, smaller schedule.prefill.tokens, compute = \"bf16\"%s would need "
+		"less", bound->fixed * 1e-9, bound->page * 1e-9, what, bound->available * 1e-9,
+		bound->device >= 0 ? " or more devices" : "");
 }
 
 int run_memory_plan(const struct graph *graph, const struct requests *requests, const struct topology *topology,
 	int workers, struct run_memory *memory, struct error *error)
 {
 	struct batcher_options options;
+	struct bound bound;
 	*memory = (struct run_memory){ .available = topology->memory_available * USABLE };
 	run_batcher_options(graph, 1, &options);
 	memory->sizes = (struct deployment_sizes){ options.slots, batcher_max_rows(&options),
 		batcher_max_samples(&options), options.seats, 0 };
 	int code = wanted_pages(graph, requests, &memory->pages_wanted, error);
 	if (!code)
-		code = measure(graph, workers, memory, error);
+		code = find_bound(graph, workers, memory, &bound, error);
 	if (code)
 		return code;
-	double page = (double) deployment_page_bytes(graph) * graph->mesh.groups, fixed = memory->total;
-	double fit = (memory->available - fixed) / page;
-	if (graph->kv.pages > 0)
-		memory->sizes.pages = graph->kv.pages;
-	else
-		memory->sizes.pages = (double) memory->pages_wanted < fit ? memory->pages_wanted : (int64_t) fit;
-	if (memory->sizes.pages > INT32_MAX)
-		memory->sizes.pages = INT32_MAX;
-	memory->misfit = fit < 1 || memory->sizes.pages < 1 || (double) memory->sizes.pages > fit;
-	if (memory->misfit) {
-		memory->sizes.pages = graph->kv.pages > 0 ? graph->kv.pages : 1;
-		code = measure(graph, workers, memory, error);
-		if (code)
-			return code;
-		if (graph->kv.pages > 0 && fit >= 1)
-			return error_set(error, ERROR_INPUT, graph->path[0] ? graph->path : NULL, "kv.pages = %ld need %.2f GB "
-				"beside %.2f GB of weights and slots, but this host has %.2f GB to use; at most %.0f pages fit",
-				graph->kv.pages, (double) graph->kv.pages * page * 1e-9, fixed * 1e-9,
-				memory->available * 1e-9, fit);
-		return refuse(graph, memory, fixed, page, error);
-	}
-	return measure(graph, workers, memory, error);
+	double pages = graph->kv.pages > 0 ? (double) graph->kv.pages : (double) memory->pages_wanted;
+	if (graph->kv.pages == 0 && pages > bound.pages && bound.pages >= 1)
+		pages = floor(bound.pages);
+	memory->misfit = pages > bound.pages;
+	memory->sizes.pages = memory->misfit && graph->kv.pages == 0 ? 1 : pages < INT32_MAX ? (int64_t) pages : INT32_MAX;
+	code = measure(graph, workers, memory, error);
+	return !code && memory->misfit ? refuse(graph, &bound, error) : code;
 }
 
-static double limit_of(const struct graph *graph, const struct mesh_part *part)
+bool run_memory_exceeds(const struct graph *graph, const struct run_memory *memory, char *text, size_t size)
 {
-	const struct graph_machine *machine = &graph->machine;
-	if (!machine->given || machine->host || part->device >= machine->devices)
-		return 0;
-	return machine->device[part->device].memory;
+	for (int i = 0; i < graph->mesh.devices; i++) {
+		double limit = limit_of(graph, &graph->mesh.part[i]), total = (double) memory->account[i].total;
+		if (limit > 0 && total > limit) {
+			snprintf(text, size, "device %d of %s would need %.3f GB and has %.3f; this host runs it all the same",
+				graph->mesh.part[i].device, graph->machine.name, total * 1e-9, limit * 1e-9);
+			return true;
+		}
+	}
+	return false;
 }
 
 static void print_json(const struct graph *graph, const struct run_memory *memory)
@@ -133,8 +176,8 @@ static void print_json(const struct graph *graph, const struct run_memory *memor
 			limit > 0 ? json_integer((json_int_t) limit) : json_null()));
 	}
 	json_t *root = json_pack("{s:s, s:o, s:f, s:f, s:f, s:I, s:I}", "graph", graph->name, "devices", devices,
-		"workspace_bytes", memory->workspaces, "total_bytes", memory->total, "available_bytes", memory->available, "kv_pages", (json_int_t) memory->sizes.pages,
-		"kv_pages_wanted", (json_int_t) memory->pages_wanted);
+		"workspace_bytes", memory->workspaces, "total_bytes", memory->total, "available_bytes",
+		memory->available, "kv_pages", (json_int_t) memory->sizes.pages, "kv_pages_wanted", (json_int_t) memory->pages_wanted);
 	json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
 	putchar('\n');
 	json_decref(root);

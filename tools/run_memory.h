@@ -28,6 +28,10 @@ struct run_memory {
 int run_memory_plan(const struct graph *graph, const struct requests *requests, const struct topology *topology,
 	int workers, struct run_memory *memory, struct error *error);
 
+/* Whether a device of the machine that the graph names could not hold its part, and which: worth a warning on a run that
+ * this host carries anyway. */
+bool run_memory_exceeds(const struct graph *graph, const struct run_memory *memory, char *text, size_t size);
+
 /* A table for people, or JSON. */
 void run_memory_print(const struct graph *graph, const struct run_memory *memory, bool json);
 

@@ -201,6 +201,29 @@ int run_report_finish(struct run_report *report, const struct run_report_source 
 	return code;
 }
 
+int run_report_repair(const struct graph *graph, const char *directory, int finished, bool *written, struct error *error)
+{
+	char path[4096], *text = NULL;
+	snprintf(path, sizeof path, "%s/metrics.json", directory);
+	*written = false;
+	if (!access(path, F_OK))
+		return 0;
+	struct metrics *metrics = calloc(1, sizeof *metrics);
+	if (!metrics)
+		return error_memory(error, "writing the metrics");
+	metrics_begin(metrics, METRICS_MEASURED, graph);
+	snprintf(metrics->policy, sizeof metrics->policy, "%s", graph->schedule.policy);
+	metrics->resumed = finished;
+	metrics_judge(metrics, graph, false);
+	int code = metrics_text(metrics, &text, error);
+	if (!code)
+		code = output_write_file(directory, "metrics.json", text, strlen(text), error);
+	*written = !code;
+	free(text);
+	free(metrics);
+	return code;
+}
+
 bool run_report_failed(const struct run_report *report)
 {
 	return report->failed;

@@ -40,6 +40,10 @@ void run_report_progress(struct run_report *report, const struct micro_batch *mi
 /* Writes metrics.json and trace.json, and prints the summary. */
 int run_report_finish(struct run_report *report, const struct run_report_source *source, struct error *error);
 
+/* Writes metrics.json without times where it is missing although every sequence is finished: the run that finished the
+ * last one was cut off before it told about itself. *written says whether. */
+int run_report_repair(const struct graph *graph, const char *directory, int finished, bool *written, struct error *error);
+
 /* Whether a requirement of the graph was judged and does not hold. */
 bool run_report_failed(const struct run_report *report);
 
