@@ -64,6 +64,12 @@ struct engine_call {
 	struct engine *engine;
 };
 
+/* Whether it moves data between devices: a collective of one device passes over its own memory. */
+static inline bool engine_call_moves(const struct engine_call *call)
+{
+	return call->type->collective && call->devices & (call->devices - 1);
+}
+
 struct engine_options {
 	const char *policy; /* "homes", or one of StarPU's */
 	int workers;        /* CPU workers; 0: one a core that this process may use */

@@ -28,6 +28,7 @@ static struct {
 	const struct engine_simulation *asked;
 	int (*body)(void *context);
 	void *context;
+	char directory[3072]; /* of the platform's files; "": none */
 	int status;
 	bool ran;
 } present;
@@ -53,6 +54,14 @@ static int remove_one(const char *path, const struct stat *status, int flag, str
 {
 	(void) status, (void) flag, (void) place;
 	return remove(path);
+}
+
+/* As soon as StarPU has read them, so that a simulation that is interrupted leaves nothing behind. */
+static void remove_files(void)
+{
+	if (*present.directory)
+		nftw(present.directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	*present.directory = 0;
 }
 
 /* Communication engines, or the workers of a host. */
@@ -118,13 +127,16 @@ int engine_simulate(const struct engine_simulation *simulation, int (*body)(void
 	struct error *error)
 {
 	const char *temporary = getenv("TMPDIR");
-	char directory[3072];
+	char *directory = present.directory;
 	int code = check(simulation, error);
 	if (code)
 		return code;
-	snprintf(directory, sizeof directory, "%s/octant-sim-XXXXXX", temporary && *temporary ? temporary : "/tmp");
-	if (!mkdtemp(directory))
-		return error_set(error, ERROR_RUN, directory, "cannot be made: %s", strerror(errno));
+	snprintf(directory, sizeof present.directory, "%s/octant-sim-XXXXXX", temporary && *temporary ? temporary : "/tmp");
+	if (!mkdtemp(directory)) {
+		code = error_set(error, ERROR_RUN, directory, "cannot be made: %s", strerror(errno));
+		*directory = 0;
+		return code;
+	}
 	struct platform platform = { simulation->machine, simulation->machine->host ? 0 : simulation->devices,
 		cpu_workers(simulation) };
 	code = platform_write(&platform, directory, error);
@@ -137,7 +149,7 @@ int engine_simulate(const struct engine_simulation *simulation, int (*body)(void
 		code = enter(error);
 		*status = present.status;
 	}
-	nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	remove_files();
 	return code;
 }
 
@@ -180,6 +192,7 @@ void engine_crew_started(struct engine_crew *crew)
 {
 	const struct engine_simulation *s = present.asked;
 	int cpus = 0;
+	remove_files();
 	for (int w = 0; w < (int) starpu_worker_get_count(); w++) {
 		add(crew->all, w);
 		if (starpu_worker_get_type(w) == STARPU_CUDA_WORKER)
@@ -194,7 +207,7 @@ uint32_t *engine_crew_mask(struct engine_crew *crew, const struct engine_call *c
 	const struct engine_simulation *s = present.asked;
 	if (s->machine->host)
 		return crew->all;
-	for (int i = 0; call->type->collective && i < s->sets; i++)
+	for (int i = 0; engine_call_moves(call) && i < s->sets; i++)
 		if (s->set[i] == call->devices)
 			return crew->set[i];
 	/* computes, on the first of its devices */

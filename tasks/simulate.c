@@ -243,7 +243,7 @@ static int find_sets(const struct deployment *d, uint64_t *set, int most)
 	for (int i = 0; i < d->slot[0].calls; i++) {
 		const struct engine_call *call = &d->slot[0].call[i].base;
 		int at = 0;
-		if (!call->type->collective)
+		if (!engine_call_moves(call))
 			continue;
 		while (at < n && set[at] != call->devices)
 			at++;
