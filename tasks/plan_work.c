@@ -92,7 +92,7 @@ static void add_sums(struct plan *plan, const struct plan_work *w, const struct 
 {
 	const double bound[PLAN_BOUNDS] = { cost->flops_s, cost->bytes_s, cost->links_s, cost->launch_s };
 	struct plan_kind *kind = &plan->kind[c->base.type->kind][phase];
-	bool collective = c->base.type->collective && (c->members > 1 || c->other >= 0); /* with itself: a pass in memory */
+	bool collective = engine_call_moves(&c->base);
 	struct plan_axis_sum *axis = &plan->axis[axis_of(c)][phase];
 	int binds = 0;
 	for (int i = 1; i < PLAN_BOUNDS; i++)
@@ -149,7 +149,7 @@ void plan_work_add(struct plan_work *w, struct micro_batch *b, struct plan *plan
 		}
 		struct plan_stage *to = &stage[first->stage];
 		*(first->base.type->kind == TASK_SEND ? &to->send
-			: first->base.type->collective && first->members > 1 ? &to->comm
+			: engine_call_moves(&first->base)     ? &to->comm
 							  : &to->compute) += slowest * repeat;
 	}
 	plan->phase_micro_batches[phase]++;

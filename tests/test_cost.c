@@ -249,7 +249,7 @@ static struct model *make_model(int layers, int experts, int top_k)
 static struct routing *make_routing(const char *text, const struct model *model, uint64_t seed, double capacity)
 {
 	struct routing_options options = { .seed = seed, .capacity = capacity };
-	struct routing *routing;
+	struct routing *routing = NULL;
 	struct error error = { 0 };
 	if (routing_parse(text, &options, &error) || routing_create(&options, model, &routing, &error))
 		fail_msg("%s", error.text);
