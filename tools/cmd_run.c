@@ -164,6 +164,15 @@ static void print_loading(const struct deployment_loading *l)
 	putchar('\n');
 }
 
+/* StarPU lets STARPU_SCHED win over the program's choice. It may win over the graph's, but not over one that stands on
+ * the command line. */
+static void let_command_line_win(const struct option_overrides *overrides)
+{
+	for (int i = 0; i < overrides->count; i++)
+		if (!strcmp(overrides->item[i].path, "schedule.policy"))
+			unsetenv("STARPU_SCHED");
+}
+
 static int build(struct run *run, struct error *error)
 {
 	struct engine_options engine = { .policy = run->graph->schedule.policy, .workers = run->workers,
@@ -171,6 +180,7 @@ static int build(struct run *run, struct error *error)
 	struct batcher_options options;
 	if (run->options.tasks && !(engine.tasks = run->tasks = fopen(run->options.tasks, "w")))
 		return error_set(error, ERROR_RUN, run->options.tasks, "cannot be written: %s", strerror(errno));
+	let_command_line_win(&run->options.overrides);
 	int code = engine_start(&engine, &run->engine, error);
 	if (code)
 		return code;

@@ -93,6 +93,20 @@ def policies():
     assert len(found) == 1
 
 
+@test("STARPU_SCHED wins over the graph, and --policy over both")
+def policy_from_environment():
+    def policy(*options, sched):
+        out = fresh()
+        said = octant("run", "one_device", "--model", QUICKSTART_MODEL, "--input", INPUT, "--output-dir", out, "--quiet",
+                      *options, status=None, env={**os.environ, "STARPU_SCHED": sched})
+        return read_json(out, "metrics.json")["policy"] if not said.code else said
+    assert policy(sched="prio") == "prio"
+    assert policy("--policy", "ws", sched="prio") == "ws"
+    assert policy("--set", "schedule.policy=homes", sched="heteroprio") == "homes"
+    said = policy(sched="heteroprio")
+    assert said.code == 2 and "STARPU_SCHED: heteroprio cannot be used" in said.err, said
+
+
 @test("every shipped graph gives the answers of the default graph")
 def shipped_graphs():
     default = tokens(run("--no-trace", graph=None))
