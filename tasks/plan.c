@@ -134,6 +134,12 @@ static int add_sequences(struct planning *p, struct error *error)
 	if (!p->lengths || !p->prompt)
 		return error_memory(error, "planning");
 	workload_lengths(workload, p->lengths);
+	double tokens = 0, room = 0, page = p->graph->kv.page_tokens;
+	for (int i = 0; i < workload->sequences; i++) { /* the last new token's keys and values are never stored */
+		tokens += p->lengths[i] + workload->new_tokens - 1;
+		room += ceil((p->lengths[i] + workload->new_tokens - 1) / page) * page;
+	}
+	p->plan->page_waste = 1 - tokens / room;
 	for (int i = 0; !code && i < workload->sequences; i++) {
 		struct sequence sequence = { .prompt = p->prompt, .prompt_tokens = p->lengths[i],
 			.max_new_tokens = workload->new_tokens, .ignore_eos = true };

@@ -78,6 +78,7 @@ struct plan {
 	struct model_parameters parameters;
 	struct batcher_counters counters;
 	int64_t pages, pages_wanted; /* of each attention group's pool; wanted: what the limits need */
+	double page_waste; /* share of the sequences' pages that no token fills: the ends of their last ones */
 	int64_t phase_micro_batches[PLAN_PHASES], phase_rows[PLAN_PHASES];
 	double dropped;  /* share of routed rows beyond the capacity */
 	int64_t *load;   /* [layers][experts], or NULL: even */

@@ -62,6 +62,8 @@ static void print_memory(const struct plan *plan, FILE *f)
 		fprintf(f, "device %-5d %8.3f %8.3f %7.3f %8.3f %10.3f %8.3f %8s\n", d->device, d->weights * 1e-9, d->kv * 1e-9,
 			d->kv_used * 1e-9, d->activations * 1e-9, d->workspace * 1e-9, d->total * 1e-9, limit);
 	}
+	fprintf(f, "KV pool: %lld pages of %d tokens an attention group; sequences' last pages leave %.2f %% of theirs empty\n",
+		(long long) plan->pages, plan->graph->kv.page_tokens, 100 * plan->page_waste);
 	if (plan->pages < plan->pages_wanted)
 		fprintf(f, "the memory allows %lld of %lld KV pages a group that the limits need: sequences wait, or are preempted\n",
 			(long long) plan->pages, (long long) plan->pages_wanted);
@@ -88,12 +90,15 @@ static void print_axes(const struct plan *plan, FILE *f)
 	double devices = plan->graph->mesh.devices, compute = plan->metrics.compute_s;
 	/* what joins or exchanges experts' rows, and an MLP's addends, spans the whole stage */
 	const int degree[PLAN_AXES] = { plan->graph->mesh.tensor, plan->graph->mesh.per_stage, plan->graph->mesh.stages };
-	fprintf(f, "\ncommunication a device  members     GB sent      seconds   of compute\n");
+	/* the exposed share at best is the stage's: shared out by the axes' times */
+	double comm = plan->metrics.comm_s, best = plan->overlapped.exposed[PLAN_PHASES];
+	fprintf(f, "\ncommunication a device  members     GB sent      seconds   of compute   exposed at best   at worst\n");
 	for (int a = 0; a < PLAN_AXES; a++) {
 		double bytes = plan->axis[a][0].bytes + plan->axis[a][1].bytes;
 		double time = plan->axis[a][0].seconds + plan->axis[a][1].seconds;
-		fprintf(f, "%-24s %6d %11.4g %12s %12s\n", plan_axis_names[a], degree[a], bytes / devices * 1e-9, S(time / devices),
-			P(compute > 0 ? time / devices / compute : NAN));
+		fprintf(f, "%-23s %7d %11.4g %12s %12s %17s %10s\n", plan_axis_names[a], degree[a], bytes / devices * 1e-9,
+			S(time / devices), P(compute > 0 ? time / devices / compute : NAN), P(comm > 0 ? best * time / devices / comm : 0),
+			P(time / devices / plan->serial.makespan_s));
 	}
 }
 
