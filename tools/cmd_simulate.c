@@ -203,18 +203,37 @@ static int report(struct command *c, struct error *error)
 	return code;
 }
 
+/* The folder and those above it. */
+static int make_folder(const char *path, struct error *error)
+{
+	char part[4096];
+	if (strlen(path) >= sizeof part)
+		return error_set(error, ERROR_INPUT, "--output-dir", "the name is too long; at most %zu bytes would be right",
+			sizeof part - 1);
+	for (size_t i = 1; i <= strlen(path); i++) {
+		if (path[i] && path[i] != '/')
+			continue;
+		memcpy(part, path, i);
+		part[i] = 0;
+		if (mkdir(part, 0777) && errno != EEXIST)
+			return error_set(error, ERROR_INPUT, part, "cannot be made: %s", strerror(errno));
+	}
+	return 0;
+}
+
 static int perform(struct command *c, struct error *error)
 {
 	FILE *tasks = NULL;
-	if (c->options.output && mkdir(c->options.output, 0777) && errno != EEXIST)
-		return error_set(error, ERROR_INPUT, c->options.output, "cannot be made: %s", strerror(errno));
+	int code = c->options.output ? make_folder(c->options.output, error) : 0;
+	if (code)
+		return code;
 	if (c->options.tasks && !(tasks = fopen(c->options.tasks, "w")))
 		return error_set(error, ERROR_INPUT, c->options.tasks, "cannot be written: %s", strerror(errno));
 	c->terminal = isatty(STDERR_FILENO) && !c->options.quiet;
 	c->simulation.tasks = tasks;
 	c->simulation.progress = on_progress;
 	c->simulation.context = c;
-	int code = simulate_run(&c->simulation, error);
+	code = simulate_run(&c->simulation, error);
 	if (c->terminal)
 		fputc('\n', stderr);
 	bool bad = tasks && ferror(tasks);
