@@ -23,6 +23,15 @@ __attribute__((format(printf, 2, 3))) static void say(struct found *found, const
 	va_end(args);
 }
 
+__attribute__((format(printf, 2, 3))) static void add(struct found *found, const char *format, ...)
+{
+	size_t used = strlen(found->why);
+	va_list args;
+	va_start(args, format);
+	vsnprintf(found->why + used, sizeof found->why - used, format, args);
+	va_end(args);
+}
+
 static const struct plan_device *fullest(const struct plan *plan)
 {
 	const struct plan_device *most = &plan->device[0];
@@ -96,8 +105,12 @@ static void find_rate(const struct plan *plan, struct found *f)
 	plan_rates_make(plan, PLAN_PREFILL, &prefill);
 	plan_rates_make(plan, PLAN_DECODE, &decode);
 	f->value = fmax(prefill.planned, decode.planned);
-	say(f, "prefill %.4g (FLOP/s allow %.4g, links %.4g), decode %.3g (memory allows %.3g)", prefill.planned, prefill.by_flops,
-		prefill.by_links, decode.planned, decode.by_bytes);
+	say(f, "prefill %.4g (FLOP/s allow %.4g", prefill.planned, prefill.by_flops);
+	if (isfinite(prefill.by_links))
+		add(f, ", links %.4g", prefill.by_links);
+	add(f, ")");
+	if (isfinite(decode.planned))
+		add(f, ", decode %.3g (memory allows %.3g)", decode.planned, decode.by_bytes);
 }
 
 static void find_flops(const struct plan *plan, struct found *f)
@@ -141,8 +154,11 @@ static void find_bandwidth(const struct plan *plan, struct found *f)
 		plan_rates_make(plan, (enum plan_phase) p, &rates);
 		share[p] = rates.by_tasks / rates.by_bytes;
 	}
-	f->value = share[PLAN_DECODE];
-	say(f, "while decode tasks run; %.0f %% while prefill tasks run", 100 * share[PLAN_PREFILL]);
+	bool decodes = isfinite(share[PLAN_DECODE]);
+	f->value = decodes ? share[PLAN_DECODE] : share[PLAN_PREFILL];
+	say(f, "while %s tasks run", decodes ? "decode" : "prefill");
+	if (decodes)
+		add(f, "; %.0f %% while prefill tasks run", 100 * share[PLAN_PREFILL]);
 }
 
 static const struct {

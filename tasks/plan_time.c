@@ -241,21 +241,23 @@ static double longest_path(const struct plan_steps *steps, double *end)
 
 int plan_bound_make(const struct plan_steps *steps, struct plan *plan, struct error *error)
 {
-	double head[MESH_MAX_STAGES], tail[MESH_MAX_STAGES];
+	/* least seconds until anything reaches a stage, and from there to the end: with its own send, and after it */
+	double head[MESH_MAX_STAGES], tail[MESH_MAX_STAGES], after_send[MESH_MAX_STAGES];
 	double *end = calloc((size_t) steps->count + 1, sizeof *end);
 	if (!end)
 		return error_memory(error, "planning");
 	for (int s = 0; s < steps->stages; s++)
-		head[s] = tail[s] = INFINITY;
+		head[s] = tail[s] = after_send[s] = INFINITY;
 	for (int64_t i = 0; i < steps->count; i++) {
 		double before_it = 0, after_it = 0;
 		for (int s = 0, r = steps->stages - 1; s < steps->stages; s++, r--) {
 			const struct plan_stage *stage = &steps->stage[i * steps->stages + s];
 			head[s] = fmin(head[s], before_it);
 			before_it += stage->compute + stage->comm + stage->send;
-			tail[r] = fmin(tail[r], after_it);
+			after_send[r] = fmin(after_send[r], after_it);
 			stage = &steps->stage[i * steps->stages + r];
-			after_it += stage->compute + stage->comm + (r ? steps->stage[i * steps->stages + r - 1].send : 0);
+			tail[r] = fmin(tail[r], after_it + stage->send);
+			after_it += stage->send + stage->compute + stage->comm;
 		}
 	}
 	plan->path_s = longest_path(steps, end);
@@ -267,7 +269,9 @@ int plan_bound_make(const struct plan_steps *steps, struct plan *plan, struct er
 			compute += device->phase[p].compute_s;
 			comm += device->phase[p].comm_s - device->phase[p].received_s;
 		}
-		plan->area_s = fmax(plan->area_s, fmax(compute, comm) + head[device->stage] + tail[device->stage]);
+		compute += head[device->stage] + tail[device->stage];
+		comm += head[device->stage] + after_send[device->stage]; /* its sends are among them */
+		plan->area_s = fmax(plan->area_s, fmax(compute, comm));
 	}
 	plan->lower_bound_s = fmax(plan->area_s, plan->path_s);
 	free(end);

@@ -58,14 +58,22 @@ __attribute__((format(printf, 3, 4))) static void say(struct metrics_requirement
 	va_end(args);
 }
 
+/* Four digits, or "-" where there is nothing that could bound. */
+static const char *figure(double value, char *text, size_t size)
+{
+	snprintf(text, size, isfinite(value) ? "%.4g" : "-", value);
+	return text;
+}
+#define R(value) figure(value, (char[24]){ 0 }, 24)
+
 static void explain_rate(const struct plan *plan, struct metrics_requirement *r, enum plan_phase phase)
 {
 	struct plan_rates rates;
 	plan_rates_make(plan, phase, &rates);
-	say(r, 0, "%s%s: at most %.4g by FLOP/s, %.4g by memory, %.4g with launches, %.4g by links; %.4g without overlap",
+	say(r, 0, "%s%s: at most %s by FLOP/s, %s by memory, %s with launches, %s by links; %s without overlap",
 		rates.links_bind ? "collectives" : plan_bound_names[rates.binds],
 		rates.links_bind || rates.binds == BOUND_LAUNCH ? " bind" : " binds",
-		rates.by_flops, rates.by_bytes, rates.by_tasks, rates.by_links, rates.serial);
+		R(rates.by_flops), R(rates.by_bytes), R(rates.by_tasks), R(rates.by_links), R(rates.serial));
 }
 
 static void explain_memory(const struct plan *plan, struct metrics_requirement *r)
@@ -91,8 +99,8 @@ static void explain_comm(const struct plan *plan, struct metrics_requirement *r)
 		computes[0] += plan->device[d].phase[PLAN_PREFILL].compute_s;
 		computes[1] += plan->device[d].phase[PLAN_DECODE].compute_s;
 	}
-	say(r, 0, "tensor %.3f, experts %.3f, stages %.3f; prefill %.3f, decode %.3f; hidden or not", share[PLAN_TENSOR],
-		share[PLAN_EXPERTS], share[PLAN_STAGES], over(prefill, computes[0]), over(decode, computes[1]));
+	say(r, 0, "tensor %s, experts %s, stages %s; prefill %s, decode %s; hidden or not", R(share[PLAN_TENSOR]),
+		R(share[PLAN_EXPERTS]), R(share[PLAN_STAGES]), R(over(prefill, computes[0])), R(over(decode, computes[1])));
 }
 
 void plan_explain(struct plan *plan)
@@ -100,6 +108,8 @@ void plan_explain(struct plan *plan)
 	struct metrics *m = &plan->metrics;
 	for (int i = 0; i < m->requirements; i++) {
 		struct metrics_requirement *r = &m->requirement[i];
+		if (r->holds < 0) /* metrics_judge has said why */
+			continue;
 		if (!strcmp(r->name, "ttft_s"))
 			say(r, 0, "the last of %d sequences; %.3g s without overlap; prompts through prefill at %.3g tokens/ms a device",
 				m->sequences, plan->serial.ttft_s, plan->overlapped.prefill_rate);

@@ -114,17 +114,36 @@ static int make_point(const struct over *over, int value, const struct plan_opti
 	return code;
 }
 
+/* A figure of `width` letters, or "-". */
+static void print_figure(int width, double value)
+{
+	if (isfinite(value))
+		printf(" %*.4g", width, value);
+	else
+		printf(" %*s", width, "-");
+}
+
 static void print_table(const struct over *over, const struct plan_point *point, int count)
 {
-	printf("%15s %8s | %8s %8s %8s %8s | %8s %8s %8s | %9s %9s | %7s %7s %7s | %7s\n", over->name, "MFLOP", "prefill", "worst",
+	printf("%15s %8s | %8s %8s %8s %8s | %8s %8s %8s | %9s %9s | %7s %8s %8s | %7s\n", over->name, "MFLOP", "prefill", "worst",
 		"FLOP/s", "links", "decode", "worst", "memory", "TTFT s", "worst", "comm", "exposed", "bubbles", "GB");
 	for (int i = 0; i < count; i++) {
 		const struct plan_point *p = &point[i];
-		printf("%15d %8.1f | %8.4g %8.4g %8.4g %8.4g | %8.4g %8.4g %8.4g | %9.4g %9.4g | %7.3f %6.1f%% %6.1f%% | %7.2f\n", p->value,
-			p->flops_a_token * 1e-6, p->rates[0].planned, p->rates[0].serial, p->rates[0].by_flops, p->rates[0].by_links,
-			p->rates[1].planned, p->rates[1].serial, p->rates[1].by_bytes, p->overlapped.ttft_s, p->serial.ttft_s,
-			p->comm_over_compute, 100 * p->overlapped.exposed[PLAN_PHASES], 100 * p->overlapped.bubble[PLAN_PHASES],
-			p->memory * 1e-9);
+		const struct plan_rates *prefill = &p->rates[PLAN_PREFILL], *decode = &p->rates[PLAN_DECODE];
+		const double rates[] = { prefill->planned, prefill->serial, prefill->by_flops, prefill->by_links, decode->planned,
+			decode->serial, decode->by_bytes };
+		printf("%15d %8.1f", p->value, p->flops_a_token * 1e-6);
+		for (int k = 0; k < 7; k++) {
+			fputs(k == 0 || k == 4 ? " |" : "", stdout);
+			print_figure(8, rates[k]);
+		}
+		fputs(" |", stdout);
+		print_figure(9, p->overlapped.ttft_s);
+		print_figure(9, p->serial.ttft_s);
+		fputs(" |", stdout);
+		print_figure(7, p->comm_over_compute);
+		printf(" %7.1f%% %7.1f%% | %7.2f\n", 100 * p->overlapped.exposed[PLAN_PHASES],
+			100 * p->overlapped.bubble[PLAN_PHASES], p->memory * 1e-9);
 	}
 	puts("\nMFLOP a token in prefill; tokens/ms a device: planned with full overlap, worst without any, FLOP/s, links and memory\n"
 	     "what they alone allow; comm: collectives / compute; exposed, bubbles: shares of time with full overlap");

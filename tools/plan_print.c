@@ -27,6 +27,13 @@ static const char *percent(double share, char *text, size_t size)
 	return text;
 }
 
+static const char *figure(double value, char *text, size_t size)
+{
+	snprintf(text, size, isfinite(value) ? "%.4g" : "-", value);
+	return text;
+}
+
+#define R(value) figure(value, (char[32]){ 0 }, 32)
 #define S(value) seconds(value, (char[32]){ 0 }, 32)
 #define P(value) percent(value, (char[32]){ 0 }, 32)
 
@@ -109,8 +116,8 @@ static void print_times(const struct plan *plan, FILE *f)
 	fprintf(f, "\n%-14s %10s %10s %10s %10s %10s %9s %9s\n", "", "makespan", "prefill", "decode", "TTFT", "tokens/ms a device:",
 		"prefill", "decode");
 	for (int i = 0; i < 2; i++)
-		fprintf(f, "%-14s %10s %10s %10s %10s %19s %9.4g %9.4g\n", names[i], S(t[i]->makespan_s), S(t[i]->prefill_s),
-			S(t[i]->decode_s), S(t[i]->ttft_s), "", t[i]->prefill_rate, t[i]->decode_rate);
+		fprintf(f, "%-14s %10s %10s %10s %10s %19s %9s %9s\n", names[i], S(t[i]->makespan_s), S(t[i]->prefill_s),
+			S(t[i]->decode_s), S(t[i]->ttft_s), "", R(t[i]->prefill_rate), R(t[i]->decode_rate));
 	fprintf(f, "%-14s %10s   area of the busiest device %s, longest path %s\n", "lower bound", S(plan->lower_bound_s), S(plan->area_s),
 		S(plan->path_s));
 	for (int i = 0; i < 2; i++)
@@ -121,10 +128,10 @@ static void print_times(const struct plan *plan, FILE *f)
 	for (int p = 0; p < PLAN_PHASES; p++) {
 		struct plan_rates r;
 		plan_rates_make(plan, (enum plan_phase) p, &r);
-		fprintf(f, "%-30s %8.4g %9.4g %20.4g %7.4g   ", phases[p], r.by_flops, r.by_bytes, r.by_tasks, r.by_links);
+		fprintf(f, "%-30s %8s %9s %20s %7s   ", phases[p], R(r.by_flops), R(r.by_bytes), R(r.by_tasks), R(r.by_links));
 		if (r.links_bind)
 			fprintf(f, "links; ");
-		fprintf(f, "%s %.0f %% of compute\n", plan_bound_names[r.binds], 100 * r.binds_share);
+		fprintf(f, isfinite(r.binds_share) ? "%s %.0f %% of compute\n" : "-\n", plan_bound_names[r.binds], 100 * r.binds_share);
 	}
 }
 
@@ -134,8 +141,8 @@ static void print_requirements(const struct plan *plan, const struct plan_change
 	fprintf(f, "\n%s", m->requirements ? "requirements\n" : "");
 	for (int i = 0; i < m->requirements; i++) {
 		const struct metrics_requirement *r = &m->requirement[i];
-		fprintf(f, "  %-33s %9.4g %s %-8.4g %-9s %s", r->name, r->value,
-			strncmp(r->name, "tokens", 6) ? "≤" : "≥", r->limit, r->unit, r->holds ? "holds" : "DOES NOT HOLD");
+		fprintf(f, "  %-33s %9s %s %-8.4g %-9s %s", r->name, R(r->value), strncmp(r->name, "tokens", 6) ? "≤" : "≥", r->limit,
+			r->unit, r->holds < 0 ? "not judged" : r->holds ? "holds" : "DOES NOT HOLD");
 		if (r->limit > 0 && isfinite(r->value))
 			fprintf(f, ", by a factor of %.3g", r->value > r->limit ? r->value / r->limit : r->limit / r->value);
 		fprintf(f, "\n    %s\n", r->why);
@@ -154,8 +161,8 @@ static void print_claims(const struct plan *plan, FILE *f)
 	for (int i = 0; i < count; i++) {
 		double scale = !strcmp(claim[i].unit, "share") ? 100 : *claim[i].unit ? 1 : 1e-9;
 		const char *unit = scale > 1 ? "%" : scale < 1 ? "billion" : claim[i].unit;
-		fprintf(f, "  %-25s %s %8.4g %9.4g %-9s %-12s  %s\n", claim[i].label, claim[i].relation, claim[i].claimed * scale,
-			claim[i].value * scale, unit, claim[i].holds ? "confirmed" : "contradicted", claim[i].why);
+		fprintf(f, "  %-25s %s %8.4g %9s %-9s %-12s  %s\n", claim[i].label, claim[i].relation, claim[i].claimed * scale,
+			R(claim[i].value * scale), unit, claim[i].holds ? "confirmed" : "contradicted", claim[i].why);
 	}
 }
 
