@@ -4,6 +4,7 @@
 #include "tools/metrics_print.h"
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 static void print_number(const char *name, double value, const char *unit)
 {
@@ -27,7 +28,9 @@ void metrics_print_requirements(const struct metrics *m)
 	for (int i = 0; i < m->requirements; i++) {
 		const struct metrics_requirement *r = &m->requirement[i];
 		if (r->holds >= 0)
-			printf("requirement %s %s: %s\n", r->name, r->holds ? "holds" : "does not hold", r->why);
+			printf("requirement %s %s: %.4g of %s %.4g%s%s; %s\n", r->name, r->holds ? "holds" : "does not hold", r->value,
+				strncmp(r->name, "tokens", 6) ? "at most" : "at least", r->limit, *r->unit ? " " : "", r->unit,
+				r->why);
 		judged += r->holds >= 0;
 	}
 	if (judged < m->requirements)
