@@ -117,12 +117,14 @@ int plan_text(const struct plan *plan, const struct plan_change *changes, int co
 	if (!line)
 		return error_memory(error, "writing the plan");
 	size_t length = strlen(line);
-	text = realloc(line, length + 2);
-	if (!text) {
-		free(line);
-		return error_memory(error, "writing the plan");
+	text = malloc(length + 2);
+	if (text) {
+		memcpy(text, line, length);
+		memcpy(text + length, "\n", 2);
 	}
-	memcpy(text + length, "\n", 2);
+	free(line);
+	if (!text)
+		return error_memory(error, "writing the plan");
 	*out = text;
 	return 0;
 }
