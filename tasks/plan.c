@@ -11,7 +11,7 @@
 #include "tasks/plan_internal.h"
 #include "tasks/run.h"
 
-enum { MOST_STEPS = 1 << 24 };
+enum { MOST_STEPS = 1 << 24, MOST_TOKENS = 1 << 26 };
 
 struct planning {
 	const struct graph *graph;
@@ -129,6 +129,9 @@ static int add_sequences(struct planning *p, struct error *error)
 {
 	const struct graph_workload *workload = &p->graph->workload;
 	int code = 0;
+	if ((int64_t) workload->sequences * workload->new_tokens > MOST_TOKENS)
+		return error_set(error, ERROR_INPUT, NULL, "the workload generates %d × %d tokens; up to %d can be planned, and fewer "
+			"sequences tell as much", workload->sequences, workload->new_tokens, MOST_TOKENS);
 	p->lengths = calloc((size_t) workload->sequences, sizeof *p->lengths);
 	p->prompt = calloc((size_t) workload->prompt_max, sizeof *p->prompt);
 	if (!p->lengths || !p->prompt)

@@ -157,6 +157,7 @@ bad_options()
 		refuses 'cannot be read' tp2_ep2_pp2 --routing replay:/nowhere &&
 		refuses 'has no experts' dense --routing balanced &&
 		refuses 'did you mean require.ttft_s' tp2_ep2_pp2 --set require.tft_s=1 &&
+		refuses 'can be planned' tp2_ep2_pp2 --sequences 16777216 &&
 		refuses '--sequences' tp2_ep2_pp2 --sequences 0
 }
 

@@ -126,6 +126,9 @@ static int one_plan(struct plan_command *c, int *status, struct error *error)
 	struct plan *plan = NULL;
 	char *text = NULL;
 	int count = 0, code = read_graph(c, NULL, 0, &graph, error);
+	char line[512];
+	for (int i = 0; !code && c->checkpoint && graph_card_differs(graph, checkpoint_model(c->checkpoint), i, line, sizeof line); i++)
+		fprintf(stderr, "octant: the checkpoint replaces the card: %s\n", line);
 	if (!code) {
 		c->routing_options.seed = graph->workload.seed;
 		code = plan_make(graph, &c->plan, &plan, error);
