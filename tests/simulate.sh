@@ -140,6 +140,13 @@ PYTHON
 	done
 }
 
+# Buffers stay with their devices: what moves is said by collectives alone.
+nothing_else_moves()
+{
+	STARPU_BUS_STATS=1 STARPU_SILENT=0 "$OCTANT" simulate tp2_ep2_pp2 $small --policy dmda >"$work/bus" 2>&1
+	test $? -le 1 && grep -q 'Total transfers: 0.0000 GB' "$work/bus" && ! grep 'transfers : [1-9]' "$work/bus"
+}
+
 # All rows to few experts are more work for whom they lie with, and more to send there.
 routing_counts()
 {
@@ -159,6 +166,7 @@ tap "the same words give the same bytes, with every policy" every_policy
 tap "metrics and trace agree, and verdicts are given" metrics_are_whole
 tap "a run submits the same tasks" same_everywhere
 tap "the plan says the same where it must" agrees_with_the_plan
+tap "StarPU itself moves nothing" nothing_else_moves
 tap "uneven routing costs" routing_counts
 tap "a graph of no name is refused" refuses "nosuch" nosuch
 tap "a policy that hangs is refused" refuses "heteroprio" tp2_ep2_pp2 --policy heteroprio
