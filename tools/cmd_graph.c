@@ -42,7 +42,7 @@ static const struct option_row rows[] = {
 	{ "--help", NULL, OPTION_FLAG, AT(help), NULL, 0, 0, "this text" },
 };
 
-static const struct option_alias aliases[] = { { "-o", "--output" }, { "-h", "--help" } };
+static const struct option_alias aliases[] = { { "-o", "--output" } };
 
 static const struct option_table table = { .command = "octant graph", .rows = rows, .count = sizeof rows / sizeof *rows,
 	.aliases = aliases, .alias_count = sizeof aliases / sizeof *aliases, .overrides_at = AT(overrides),

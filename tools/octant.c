@@ -4,10 +4,12 @@
 #include <jansson.h>
 #include <libconfig.h>
 #include <hwloc.h>
+#include <libxsmm_version.h>
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdio.h>
 #include <string.h>
+#include <utf8proc.h>
 #include "config.h"
 #include "runtime/engine.h"
 #include "runtime/error.h"
@@ -43,9 +45,10 @@ static void print_version(void)
 	char regex[64] = "";
 	unsigned hwloc = hwloc_get_api_version();
 	pcre2_config(PCRE2_CONFIG_VERSION, regex);
-	printf("octant %s (%s, hwloc API %u.%u, libconfig %d.%d.%d, jansson %s, PCRE2 %s)\n", PACKAGE_VERSION,
+	printf("octant %s (%s, hwloc API %u.%u, libconfig %d.%d.%d, jansson %s, PCRE2 %s, utf8proc %s, "
+	       "libxsmm %s)\n", PACKAGE_VERSION,
 		engine_version(), hwloc >> 16, hwloc >> 8 & 0xff, LIBCONFIG_VER_MAJOR, LIBCONFIG_VER_MINOR,
-		LIBCONFIG_VER_REVISION, JANSSON_VERSION, regex);
+		LIBCONFIG_VER_REVISION, JANSSON_VERSION, regex, utf8proc_version(), LIBXSMM_CONFIG_VERSION);
 }
 
 static int refuse(const char *word)

@@ -45,6 +45,8 @@ static const struct option_row *find(const struct option_table *table, const cha
 	for (size_t i = 0; i < length; i++)
 		name[i] = word[i] == '_' ? '-' : word[i];
 	name[length] = 0;
+	if (!strcmp(name, "-h"))
+		snprintf(name, sizeof name, "--help");
 	for (int i = 0; i < table->alias_count; i++)
 		if (!strcmp(name, table->aliases[i].alias))
 			snprintf(name, sizeof name, "%s", table->aliases[i].name);

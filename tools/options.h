@@ -2,7 +2,7 @@
  *
  * Command lines by a table: a command lists its options once, and parsing, --help and "did you mean" follow from that.
  *
- * Options are long ones, `--name value` or `--name=value`; `_` may stand for `-`; an alias may be a short one (`-o`). Words without dashes are arguments.
+ * Options are long ones, `--name value` or `--name=value`; `_` may stand for `-`; an alias may be a short one (`-o`); `-h` is `--help`. Words without dashes are arguments.
  * Values go into fields of the command's own struct by their offsets. */
 #ifndef OCTANT_TOOLS_OPTIONS_H
 #define OCTANT_TOOLS_OPTIONS_H

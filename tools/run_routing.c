@@ -81,25 +81,6 @@ int run_routing_add(struct run_routing *routing, const struct micro_batch *b, st
 	return routing->file ? write_line(routing, b, error) : 0;
 }
 
-double run_routing_imbalance(const struct run_routing *routing)
-{
-	double sum = 0;
-	int layers = 0;
-	for (int l = 0; routing->load && l < routing->layers; l++) {
-		int64_t most = 0, total = 0;
-		for (int e = 0; e < routing->experts; e++) {
-			int64_t n = routing->load[l * routing->experts + e];
-			total += n;
-			most = n > most ? n : most;
-		}
-		if (total) {
-			sum += (double) most * routing->experts / (double) total;
-			layers++;
-		}
-	}
-	return layers ? sum / layers : 0;
-}
-
 int run_routing_close(struct run_routing *routing, struct error *error)
 {
 	int code = 0;

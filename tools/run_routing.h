@@ -32,7 +32,4 @@ int run_routing_open(struct run_routing *routing, const struct model *model, con
 int run_routing_add(struct run_routing *routing, const struct micro_batch *micro_batch, struct error *error);
 int run_routing_close(struct run_routing *routing, struct error *error);
 
-/* Largest over mean load of a layer's experts, the mean of that over layers with experts; 1 is balanced, 0 nothing. */
-double run_routing_imbalance(const struct run_routing *routing);
-
 #endif
