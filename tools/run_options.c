@@ -40,8 +40,8 @@ static const struct option_row rows[] = {
 		"report when no task has ended for so long (default: 60; 0: never)" },
 
 	{ "--max-new-tokens", "N", OPTION_INTEGER, AT(request.max_new_tokens), NULL, 1, 1 << 24, "of rows that do not say (default: 128)" },
-	{ "--temperature", "X", OPTION_FLOAT, AT(request.sampling.temperature), NULL, 0, 1e6, "likewise (default: 0, greedy)" },
-	{ "--top-p", "X", OPTION_FLOAT, AT(request.sampling.top_p), NULL, 0, 1, "likewise (default: 1)" },
+	{ "--temperature", "X", OPTION_FLOAT, AT(request.sampling.temperature), NULL, 0, 100, "likewise (default: 0, greedy)" },
+	{ "--top-p", "X", OPTION_FLOAT, AT(request.sampling.top_p), NULL, 1e-6, 1, "likewise (default: 1)" },
 	{ "--top-k", "N", OPTION_INTEGER, AT(request.sampling.top_k), NULL, 0, 1 << 24, "likewise (default: 0, off)" },
 	{ "--min-p", "X", OPTION_FLOAT, AT(request.sampling.min_p), NULL, 0, 1, "likewise (default: 0, off)" },
 	{ "--ignore-eos", NULL, OPTION_FLAG, AT(request.ignore_eos), NULL, 0, 0, "likewise: go on after an end token" },
