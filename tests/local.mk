@@ -81,6 +81,7 @@ dist_check_SCRIPTS += tests/fuzz.sh
 dist_check_SCRIPTS += tests/run.sh
 dist_check_SCRIPTS += tests/resume.sh
 dist_check_SCRIPTS += tests/test_quickstart.sh
+EXTRA_DIST += tests/bench
 EXTRA_DIST += tests/cli
 dist_check_SCRIPTS += tests/simulate.sh
 EXTRA_DIST += tests/test_simulate.c
