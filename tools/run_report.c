@@ -193,10 +193,9 @@ int run_report_finish(struct run_report *report, const struct run_report_source 
 	int code = engine_take_records(source->engine, &records, &count, error);
 	if (code)
 		return code;
-	if (source->trace)
+	code = write_metrics(report, source, records, count, error);
+	if (!code && source->trace)
 		code = write_trace(source, records, count, error);
-	if (!code)
-		code = write_metrics(report, source, records, count, error);
 	free(records);
 	return code;
 }
