@@ -77,6 +77,7 @@ dist_check_SCRIPTS += tests/cmd_model.sh
 dist_check_SCRIPTS += tests/cmd_plan.sh
 dist_check_SCRIPTS += tests/make_model.sh
 dist_check_SCRIPTS += tests/bad_input.sh
+dist_check_SCRIPTS += tests/weights_cache.sh
 dist_check_SCRIPTS += tests/fuzz.sh
 dist_check_SCRIPTS += tests/run.sh
 dist_check_SCRIPTS += tests/resume.sh
