@@ -3,7 +3,6 @@
  * Closed forms of what a device holds and computes; the header derives them. */
 #include "runtime/accounts.h"
 #include <math.h>
-#include <stddef.h>
 #include <string.h>
 
 static double width(struct range range)
@@ -88,26 +87,12 @@ static struct share mlp_share(const struct model *model, const struct shapes *s)
 	return (struct share){matrices + vectors, 2 * matrices};
 }
 
-static double larger(double a, double b)
-{
-	return a > b ? a : b;
-}
-
 double accounts_pages(const struct graph *graph)
 {
 	if (graph->kv.pages)
 		return (double) graph->kv.pages;
 	return ceil((double) graph->limits.sequences / graph->mesh.groups) *
 	       ceil((double) graph->limits.tokens_per_sequence / graph->kv.page_tokens);
-}
-
-int accounts_rows(const struct graph *graph)
-{
-	int parts = graph->schedule.decode_micro_batches ? graph->schedule.decode_micro_batches : graph->mesh.stages;
-	int decode = graph->limits.sequences / parts + (graph->limits.sequences % parts != 0);
-	if (graph->schedule.interleave == INTERLEAVE_MIXED)
-		return graph->schedule.prefill_tokens + decode;
-	return graph->schedule.prefill_tokens > decode ? graph->schedule.prefill_tokens : decode;
 }
 
 static void fill(const struct graph *graph, const struct mesh_part *part, double context, struct account *account)
@@ -118,7 +103,6 @@ static void fill(const struct graph *graph, const struct mesh_part *part, double
 	const struct share attention = attention_share(graph, &s, context), mlp = mlp_share(model, &s);
 	const struct share experts = model->experts ? experts_share(graph, &s) : (struct share){0, 0};
 	bool first = part->stage == 0, last = part->stage == mesh->stages - 1;
-	int layers = mesh->first_layer[part->stage + 1] - mesh->first_layer[part->stage];
 
 	for (int l = mesh->first_layer[part->stage]; l < mesh->first_layer[part->stage + 1]; l++) {
 		const struct share *block = !model->experts || model->dense[l] ? &mlp : &experts;
@@ -133,20 +117,6 @@ static void fill(const struct graph *graph, const struct mesh_part *part, double
 			account->parameters += s.vocab * s.hidden;
 		account->flops += 2 * s.vocab * s.hidden / mesh->groups;
 	}
-
-	double rows = accounts_rows(graph), residual = (double) dtype_bytes(graph->residual);
-	double grouped = rows * (s.experts < model->top_k ? s.experts : model->top_k);
-	account->weights = account->parameters * (double) dtype_bytes(model->dtype);
-	account->kv = layers * 2.0 * s.key * (double) dtype_bytes(graph->kv.dtype) * graph->kv.page_tokens *
-		      accounts_pages(graph);
-	account->activations = graph->schedule.slots * s.hidden *
-			       (rows * 2 * residual + grouped * ((double) dtype_bytes(graph->compute) + residual));
-	account->workspace =
-		4 * larger(rows * (s.query + 2 * s.key),
-			    larger(grouped * 2 * s.expert_columns, rows * 2 * larger(s.mlp_columns, s.shared_columns)));
-	if (last)
-		account->workspace += 4.0 * graph->limits.sequences * s.vocab;
-	account->total = account->weights + account->kv + account->activations + account->workspace;
 }
 
 void accounts_make(const struct graph *graph, struct account *accounts)
@@ -166,14 +136,12 @@ void accounts_make(const struct graph *graph, struct account *accounts)
 	}
 }
 
-double accounts_imbalance(const struct account *accounts, int count, size_t offset)
+double accounts_imbalance(const double *values, int count)
 {
 	double sum = 0, most = 0;
 	for (int i = 0; i < count; i++) {
-		double value;
-		memcpy(&value, (const char *) &accounts[i] + offset, sizeof value);
-		sum += value;
-		most = larger(most, value);
+		sum += values[i];
+		most = fmax(most, values[i]);
 	}
 	return sum > 0 ? most * count / sum : 1;
 }

@@ -139,7 +139,7 @@ struct graph {
 		struct graph_place place;
 	} placement[MESH_MAX_DEVICES];
 	bool place_is_older; /* an override changed the degrees that the placement was written for */
-	struct graph_place mesh_place;
+	struct graph_place mesh_place, tensor_place, experts_place, stages_place, expert_tensor_place, layers_place;
 	struct mesh mesh; /* set by graph_resolve */
 
 	struct graph_chain before, layer, dense_layer, between_stages, after;
@@ -148,6 +148,7 @@ struct graph {
 	enum dtype compute; /* where not given: fp32, or bf16 for 16-bit weights on a machine of GPUs */
 	bool compute_given;
 	enum dtype residual; /* of collectives and the residual stream: `residual`, fp32 by default */
+	struct graph_place compute_place, residual_place;
 	struct graph_schedule schedule;
 	struct graph_limits limits;
 	struct graph_kv kv;
@@ -156,6 +157,12 @@ struct graph {
 	int claims;
 	struct graph_claim claim[GRAPH_MAX_CLAIMS];
 	struct graph_workload workload;
+};
+
+struct graph_faults { /* who wants every error, and not only the first */
+	void (*found)(void *context, const struct error *error);
+	void *context;
+	int count; /* errors told so far */
 };
 
 struct graph_kinds { /* the table of task kinds, handed in by tools (tasks/kinds.h has it) */
@@ -179,6 +186,19 @@ int graph_read(const char *name, const struct graph_kinds *kinds, const struct g
 int graph_default(const struct model *model, int cores, const struct graph_kinds *kinds,
 	const struct graph_override *overrides, int override_count, struct graph **graph, struct error *error);
 
+/* Whether `name` stands for the default graph: "default", or NULL. */
+bool graph_is_default(const char *name);
+
+/* graph_default where graph_is_default(name), which needs a model then, else graph_read. */
+int graph_open(const char *name, const struct model *model, int cores, const struct graph_kinds *kinds,
+	const struct graph_override *overrides, int override_count, struct graph **graph, struct error *error);
+
+/* graph_open and graph_resolve, telling `faults` of every error of the description that does not follow from another
+ * one. Where there are any it returns ERROR_INPUT with `error` empty; any other failure is in `error`. */
+int graph_check_all(const char *name, const struct model *model, int cores, const struct graph_kinds *kinds,
+	const struct graph_override *overrides, int override_count, struct graph_faults *faults, struct graph **graph,
+	struct error *error);
+
 /* Once for a graph: places parts and checks chains, for the card or for `model` (a checkpoint's, then copied
  * into the graph; NULL: the card; it is an error when there is neither). After an error the graph is good for
  * graph_destroy only. Differences between card and checkpoint are printed by the caller through
@@ -189,9 +209,16 @@ int graph_resolve(struct graph *graph, const struct model *model, const struct g
 /* The i-th difference of card and checkpoint as a line of text; 0 when there are no more. */
 int graph_card_differs(const struct graph *graph, const struct model *model, int i, char *text, size_t size);
 
-/* Sets what kernels calculate in, and with it the KV's dtype where the description does not give one: for
- * programs that choose `compute` because the description (compute_given) does not. */
+/* Sets what kernels calculate in, and with it the KV's dtype where the description does not give one. */
 void graph_set_compute(struct graph *graph, enum dtype compute);
+
+/* Chooses `compute` where the description gives none: bf16 for 16-bit weights where what they run on multiplies it,
+ * else fp32. Of a resolved graph. */
+void graph_set_default_compute(struct graph *graph, bool has_bf16);
+
+/* Refuses what CPUs cannot calculate in: graph_resolve does for a host, a run for any machine. `compute` may be another
+ * one than the graph's. */
+int graph_check_cpu(const struct graph *graph, enum dtype compute, struct error *error);
 
 void graph_destroy(struct graph *graph);
 

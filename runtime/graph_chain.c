@@ -14,6 +14,8 @@ struct walk {
 	const struct graph_step *last; /* that left it; NULL at the start */
 	enum chain_place last_in;
 	int layer, last_layer; /* of the step that is next, and of `last`; −1: none */
+	struct graph_faults *faults;
+	unsigned broken; /* chains (enum chain_place) whose error has been told: taken for right from then on */
 };
 
 static const char *place_name(enum chain_place in)
@@ -221,11 +223,16 @@ static int walk_step(struct walk *walk, struct graph_step *step, enum chain_plac
 static int walk_chain(struct walk *walk, struct graph_chain *chain, int first, int end, enum chain_place in, int layer,
 	struct error *error)
 {
-	for (int i = first; i < end; i++) {
+	for (int i = first; i < end && !(walk->broken & in); i++) {
 		int code = walk_step(walk, &chain->step[i], in, layer, error);
-		if (code)
+		if (!code)
+			continue;
+		if ((code = graph_keep(walk->faults, code, error)))
 			return code;
+		walk->broken |= in;
 	}
+	if (walk->broken & in)
+		walk->form = in == PLACE_AFTER ? FORM_TOKENS : FORM_REPLICATED;
 	return 0;
 }
 
@@ -239,12 +246,13 @@ static int walk_layers(struct walk *walk, struct error *error)
 		bool last_of_stage = l + 1 == graph->mesh.first_layer[stage + 1] && stage + 1 < graph->mesh.stages;
 		int end = chain->count;
 		if (last_of_stage && graph->between_before_gather) {
-			if (!end || strcmp(chain->step[end - 1].kind->name, "all_gather"))
-				return graph_error(error, &graph->between_stages.step[0].place,
+			if (!end || strcmp(chain->step[end - 1].kind->name, "all_gather")) {
+				code = graph_error(error, &graph->between_stages.step[0].place,
 					"before = \"all_gather\" sends before a layer's last step, but `%s` ends with "
-					"%s; a chain that ends "
-					"with all_gather, or no `before`, would be right",
+					"%s; a chain that ends with all_gather, or no `before`, would be right",
 					place_name(in), end ? chain->step[end - 1].kind->name : "nothing");
+				return graph_keep(walk->faults, code, error);
+			}
 			end--;
 		}
 		if ((code = walk_chain(walk, chain, 0, end, in, l, error)))
@@ -320,23 +328,35 @@ static int split_attention(
 	return 0;
 }
 
-int graph_compose(struct graph *graph, const struct graph_kinds *kinds, struct error *error)
+static int check_end(const struct walk *walk, struct error *error)
 {
-	struct walk walk = {.graph = graph, .kinds = kinds, .form = FORM_TOKENS, .layer = -1, .last_layer = -1};
-	int dense = model_dense_layers(&graph->model), code;
+	if (walk->form == FORM_TOKENS)
+		return 0;
+	return graph_error(error, &walk->last->place,
+		"the chain ends with %s, which leaves %s; it must end with token ids (sample)", walk->last->kind->name,
+		form_name(walk->form));
+}
+
+int graph_compose(struct graph *graph, const struct graph_kinds *kinds, struct graph_faults *faults, struct error *error)
+{
+	struct walk walk = {.graph = graph, .kinds = kinds, .form = FORM_TOKENS, .layer = -1, .last_layer = -1, .faults = faults};
+	int dense = model_dense_layers(&graph->model), code, before = faults ? faults->count : 0;
 	bool sparse = dense < graph->model.layers;
-	if ((code = split_attention(graph, kinds, &graph->layer, error)) ||
-		(code = split_attention(graph, kinds, &graph->dense_layer, error)))
+	if ((code = graph_keep(faults, split_attention(graph, kinds, &graph->layer, error), error)) ||
+		(code = graph_keep(faults, split_attention(graph, kinds, &graph->dense_layer, error), error)))
 		return code;
+	if (faults && faults->count > before)
+		return 0; /* steps that are not for this model: how they compose says no more */
 	if ((code = walk_chain(&walk, &graph->before, 0, graph->before.count, PLACE_BEFORE, -1, error)) ||
 		(code = walk_layers(&walk, error)) ||
 		(code = walk_chain(&walk, &graph->after, 0, graph->after.count, PLACE_AFTER, -1, error)))
 		return code;
-	if (walk.form != FORM_TOKENS)
-		return graph_error(error, &walk.last->place,
-			"the chain ends with %s, which leaves %s; it must end with token ids (sample)",
-			walk.last->kind->name, form_name(walk.form));
-	if (sparse && (code = check_work(&graph->layer, "layer", "route, dispatch, experts, combine", error)))
+	if ((!faults || faults->count == before) && (code = graph_keep(faults, check_end(&walk, error), error)))
 		return code;
-	return dense ? check_work(&graph->dense_layer, "dense_layer", "mlp", error) : 0;
+	if (sparse && !(walk.broken & PLACE_LAYER) &&
+		(code = graph_keep(faults, check_work(&graph->layer, "layer", "route, dispatch, experts, combine", error), error)))
+		return code;
+	if (dense && !(walk.broken & PLACE_DENSE_LAYER))
+		return graph_keep(faults, check_work(&graph->dense_layer, "dense_layer", "mlp", error), error);
+	return 0;
 }

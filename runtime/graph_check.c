@@ -54,15 +54,6 @@ static int check_range(const struct graph_text *text, const config_setting_t *se
 		key->least, key->greatest, key->unit ? " (" : "", key->unit ? key->unit : "", key->unit ? ")" : "");
 }
 
-static bool is_one_of(const char *words, const char *word)
-{
-	size_t length = strlen(word);
-	for (const char *p = words; length && (p = strstr(p, word)); p += length)
-		if ((p == words || p[-1] == '|') && (!p[length] || p[length] == '|'))
-			return true;
-	return false;
-}
-
 static int check_word(const struct graph_text *text, const config_setting_t *setting, const char *path,
 	const struct graph_key *key, struct error *error)
 {
@@ -77,7 +68,7 @@ static int check_word(const struct graph_text *text, const config_setting_t *set
 		return graph_error(error, &place, "%s is %zu bytes long; less than %d would be right", path,
 			strlen(word), GRAPH_TEXT);
 	}
-	if (is_one_of(key->words, word))
+	if (graph_key_allows(key, word))
 		return 0;
 	if ((reason = graph_key_refused(key, word)))
 		return graph_error(error, &place, "%s = \"%s\" is refused: it %s; one of %s would be right", path, word,
@@ -103,9 +94,9 @@ static int check_integers(const struct graph_text *text, const config_setting_t 
 	count = config_setting_length(setting);
 	for (int i = 0; i < count; i++) {
 		const config_setting_t *element = config_setting_get_elem(setting, (unsigned) i);
-		if (!is_integer(element))
-			return wrong(text, element, path, key, error);
-		if ((code = check_range(text, element, path, key, error)))
+		code = is_integer(element) ? check_range(text, element, path, key, error)
+					   : wrong(text, element, path, key, error);
+		if ((code = graph_keep(text->faults, code, error)))
 			return code;
 	}
 	if (key->type == KEY_SPAN &&
@@ -150,9 +141,10 @@ static int check_value(const struct graph_text *text, const config_setting_t *se
 			const config_setting_t *element = config_setting_get_elem(setting, (unsigned) i);
 			char inner[GRAPH_PATH + 16];
 			snprintf(inner, sizeof inner, "%s[%d]", path, i);
-			if (config_setting_type(element) != CONFIG_TYPE_GROUP)
-				return wrong(text, element, path, key, error);
-			if ((code = check_group(text, element, inner, error)))
+			code = config_setting_type(element) == CONFIG_TYPE_GROUP
+				       ? check_group(text, element, inner, error)
+				       : wrong(text, element, path, key, error);
+			if ((code = graph_keep(text->faults, code, error)))
 				return code;
 		}
 		return 0;
@@ -182,9 +174,8 @@ static int check_group(
 		const char *name = config_setting_name(setting);
 		int n = snprintf(inner, sizeof inner, "%s%s%s", path, *path ? "." : "", name);
 		const struct graph_key *key = (size_t) n < sizeof inner ? graph_key_find(inner) : NULL;
-		if (!key)
-			return unknown(text, setting, path, name, error);
-		if ((code = check_value(text, setting, inner, key, error)))
+		code = key ? check_value(text, setting, inner, key, error) : unknown(text, setting, path, name, error);
+		if ((code = graph_keep(text->faults, code, error)))
 			return code;
 	}
 	/* what must be given: rows of this group without a default; only the path with [] is compared */
@@ -205,8 +196,10 @@ static int check_group(
 			struct graph_place place = graph_place_of(text, group);
 			char expected[256];
 			graph_key_expects(key, expected, sizeof expected);
-			return graph_error(error, &place, "%s has no `%s`; it must be given: %s, %s", path, last,
+			code = graph_error(error, &place, "%s has no `%s`; it must be given: %s, %s", path, last,
 				key->help, expected);
+			if ((code = graph_keep(text->faults, code, error)))
+				return code;
 		}
 	}
 	return 0;

@@ -10,7 +10,6 @@
  *   dense_layer:         attention, all_reduce tensor, mlp, all_reduce experts
  *
  * Where tensor = S each device has all rows anyway, and picking its own experts' out of them moves least. */
-#include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
 #include "runtime/graph_internal.h"
@@ -90,7 +89,7 @@ static int fold(const struct graph *graph, int tensor, int experts)
 
 /* Degrees that nobody gave, tensor first: the largest that divide what they cut and fold onto a stage's share of
  * the cores. Given ones stay as they are, and may ask for more devices than there are cores. */
-static void choose_degrees(struct graph *graph, const struct model *model, int cores)
+void graph_default_degrees(struct graph *graph, const struct model *model, int cores)
 {
 	int most = cores / graph->stages, given_tensor = graph->tensor, given_experts = graph->experts;
 	if (most > MESH_MAX_DEVICES / graph->stages)
@@ -117,24 +116,8 @@ static void choose_degrees(struct graph *graph, const struct model *model, int c
 int graph_default(const struct model *model, int cores, const struct graph_kinds *kinds,
 	const struct graph_override *overrides, int override_count, struct graph **graph, struct error *error)
 {
-	struct graph_text text;
-	struct graph *made = calloc(1, sizeof *made);
-	int code;
-	if (!made)
-		return error_memory(error, "making the default graph");
-	if ((code = graph_text_open(&text, NULL, error)))
-		goto free_graph;
-	if ((code = graph_text_override(&text, overrides, override_count, error)) ||
-		(code = graph_text_check(&text, error)) || (code = graph_from_text(&text, kinds, made, error)))
-		goto close_text;
-	graph_text_close(&text);
-	choose_degrees(made, model, cores);
-	*graph = made;
-	return 0;
-
-close_text:
-	graph_text_close(&text);
-free_graph:
-	graph_destroy(made);
+	int code = graph_make(NULL, kinds, overrides, override_count, NULL, graph, error);
+	if (!code)
+		graph_default_degrees(*graph, model, cores);
 	return code;
 }

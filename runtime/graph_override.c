@@ -186,7 +186,7 @@ static int apply(struct graph_text *text, const struct graph_override *override,
 int graph_text_override(struct graph_text *text, const struct graph_override *overrides, int count, struct error *error)
 {
 	for (int i = 0; i < count; i++) {
-		int code = apply(text, &overrides[i], error);
+		int code = graph_keep(text->faults, apply(text, &overrides[i], error), error);
 		if (code)
 			return code;
 	}

@@ -77,40 +77,47 @@ static int assign(const struct graph *graph, struct cut *cut, const int *part, i
 	return 0;
 }
 
-static int check_entries(const struct graph *graph, struct error *error)
+static int check_entry(const struct graph *graph, int i, int *user, struct error *error)
 {
-	int user[MESH_MAX_DEVICES];
-	for (int i = 0; i < MESH_MAX_DEVICES; i++)
-		user[i] = -1;
-	for (int i = 0; i < graph->placements; i++) {
-		const struct graph_placement *placement = &graph->placement[i];
-		const struct {
-			const char *name, *key;
-			int value, degree;
-		} axes[] = {
-			{"stage", "stages", placement->stage, graph->stages},
-			{"tensor", "tensor", placement->tensor, graph->tensor},
-			{"experts", "experts", placement->experts, graph->experts},
-		};
-		for (int a = 0; a < 3; a++)
-			if (axes[a].value >= axes[a].degree)
-				return graph_error(error, &placement->place,
-					"%s = %d with mesh.%s = %d; 0 to %d would be right", axes[a].name,
-					axes[a].value, axes[a].key, axes[a].degree, axes[a].degree - 1);
-		if (!graph->machine.host && placement->device >= graph->machine.devices)
-			return graph_error(error, &placement->place,
-				"device %d is not one of the machine \"%s\"; 0 to %d would be right", placement->device,
-				graph->machine.name, graph->machine.devices - 1);
-		if (user[placement->device] >= 0)
-			return graph_error(error, &placement->place,
-				"device %d is used twice, here and in entry %d; one entry a device would be right",
-				placement->device, user[placement->device]);
-		user[placement->device] = i;
-	}
+	const struct graph_placement *placement = &graph->placement[i];
+	const struct {
+		const char *name, *key;
+		int value, degree;
+	} axes[] = {
+		{"stage", "stages", placement->stage, graph->stages},
+		{"tensor", "tensor", placement->tensor, graph->tensor},
+		{"experts", "experts", placement->experts, graph->experts},
+	};
+	for (int a = 0; a < 3; a++)
+		if (axes[a].value >= axes[a].degree)
+			return graph_error(error, &placement->place, "%s = %d with mesh.%s = %d; 0 to %d would be right",
+				axes[a].name, axes[a].value, axes[a].key, axes[a].degree, axes[a].degree - 1);
+	if (!graph->machine.host && placement->device >= graph->machine.devices)
+		return graph_error(error, &placement->place,
+			"device %d is not one of the machine \"%s\"; 0 to %d would be right", placement->device,
+			graph->machine.name, graph->machine.devices - 1);
+	if (user[placement->device] >= 0)
+		return graph_error(error, &placement->place,
+			"device %d is used twice, here and in entry %d; one entry a device would be right",
+			placement->device, user[placement->device]);
+	user[placement->device] = i;
 	return 0;
 }
 
-static int place_as_written(struct graph *graph, struct mesh *mesh, struct error *error)
+static int check_entries(const struct graph *graph, struct graph_faults *faults, struct error *error)
+{
+	int user[MESH_MAX_DEVICES], before = faults ? faults->count : 0;
+	for (int i = 0; i < MESH_MAX_DEVICES; i++)
+		user[i] = -1;
+	for (int i = 0; i < graph->placements; i++) {
+		int code = graph_place_failed(graph, check_entry(graph, i, user, error), error);
+		if ((code = graph_keep(faults, code, error)))
+			return code;
+	}
+	return faults && faults->count > before ? ERROR_INPUT : 0;
+}
+
+static int place_as_written(struct graph *graph, struct mesh *mesh, struct graph_faults *faults, struct error *error)
 {
 	struct cut attention = {.part_name = "tensor shard",
 		.copy_name = "attention group",
@@ -129,9 +136,11 @@ static int place_as_written(struct graph *graph, struct mesh *mesh, struct error
 		expert[i] = graph->placement[i].experts;
 		slice[i] = graph->placement[i].slice;
 	}
-	if ((code = check_entries(graph, error)) || (code = assign(graph, &attention, tensor, group, error)) ||
-		(code = assign(graph, &experts, expert, slice, error)))
+	if ((code = check_entries(graph, faults, error)))
 		return code;
+	if ((code = assign(graph, &attention, tensor, group, error)) ||
+		(code = assign(graph, &experts, expert, slice, error)))
+		return graph_place_failed(graph, code, error);
 	for (int i = 0; i < graph->placements; i++) {
 		const struct graph_placement *placement = &graph->placement[i];
 		int index = group[i] * mesh->tensor + tensor[i];
@@ -157,7 +166,7 @@ static int set_layers(const struct graph *graph, const struct model *model, stru
 	}
 	mesh->first_layer[mesh->stages] = sum;
 	if (sum != model->layers)
-		return graph_error(error, &graph->mesh_place,
+		return graph_error(error, &graph->layers_place,
 			"mesh.layers adds up to %d and the model has %d layers; counts that add up to %d would be "
 			"right, or leave "
 			"it out for an even split",
@@ -165,36 +174,75 @@ static int set_layers(const struct graph *graph, const struct model *model, stru
 	return 0;
 }
 
+/* The degree that an override gave and that makes the mesh fail: with the least one in its place it would not. Where
+ * none alone does, the first that an override gave; the mesh's own place where none did. */
+static const struct graph_place *blame(const struct graph *graph, const struct model *model)
+{
+	const struct graph_place *places[] = {
+		&graph->tensor_place, &graph->experts_place, &graph->stages_place, &graph->expert_tensor_place};
+	const struct graph_place *first = &graph->mesh_place;
+	for (int i = 3; i >= 0; i--)
+		if (graph_is_override(places[i]))
+			first = places[i];
+	for (int i = 0; i < 4; i++) {
+		int degree[] = {graph->tensor, graph->experts, graph->stages, graph->expert_tensor};
+		struct mesh mesh;
+		degree[i] = i < 3;
+		if (graph_is_override(places[i]) &&
+			!mesh_make(&mesh, degree[0], degree[1], degree[2], degree[3], model->layers, NULL) &&
+			!mesh_fits(&mesh, model, NULL, 0, NULL) &&
+			(graph->machine.host || mesh.devices <= graph->machine.devices))
+			return places[i];
+	}
+	return first;
+}
+
 int graph_place_failed(const struct graph *graph, int code, struct error *error)
 {
-	if (code && error && graph->place_is_older) {
-		size_t used = strlen(error->text);
-		snprintf(error->text + used, sizeof error->text - used,
-			" (mesh.place was written for other degrees: --set 'mesh.place=()' gives the default "
-			"placement)");
-	}
+	const struct graph_place *places[] = {
+		&graph->tensor_place, &graph->experts_place, &graph->stages_place, &graph->expert_tensor_place};
+	if (!code || !error || !graph->place_is_older)
+		return code;
+	for (int i = 3; i >= 0; i--)
+		if (graph_is_override(places[i]))
+			snprintf(error->where, sizeof error->where, "%s", places[i]->file);
+	size_t used = strlen(error->text);
+	snprintf(error->text + used, sizeof error->text - used,
+		" (mesh.place was written for other degrees: --set 'mesh.place=()' gives the default placement)");
 	return code;
 }
 
-int graph_place_parts(struct graph *graph, const struct model *model, struct error *error)
+static int make_mesh(const struct graph *graph, const struct model *model, struct mesh *mesh, struct error *error)
+{
+	struct error problem = {0};
+	const struct graph_machine *machine = &graph->machine;
+	const struct graph_place *place;
+	int code = mesh_make(
+		mesh, graph->tensor, graph->experts, graph->stages, graph->expert_tensor, model->layers, &problem);
+	if (code)
+		return graph_error(error, blame(graph, model), "%s", problem.text);
+	if (graph->layer_counts_count && (code = set_layers(graph, model, mesh, error)))
+		return code;
+	if (mesh_fits(mesh, model, NULL, 0, NULL)) {
+		place = blame(graph, model);
+		return mesh_fits(mesh, model, place->file, place->line, error);
+	}
+	if (!machine->host && mesh->devices > machine->devices)
+		return graph_error(error, blame(graph, model),
+			"the mesh needs %d devices (%d stages × %d) and the machine \"%s\" has %d; smaller degrees or "
+			"a larger machine would be right",
+			mesh->devices, mesh->stages, mesh->per_stage, machine->name, machine->devices);
+	return 0;
+}
+
+int graph_place_parts(struct graph *graph, const struct model *model, struct graph_faults *faults, struct error *error)
 {
 	struct mesh mesh;
-	struct error problem = {0};
 	struct graph_machine *machine = &graph->machine;
-	int code = mesh_make(
-		&mesh, graph->tensor, graph->experts, graph->stages, graph->expert_tensor, model->layers, &problem);
+	int code = make_mesh(graph, model, &mesh, error);
 	if (code)
-		return graph_error(error, &graph->mesh_place, "%s", problem.text);
-	if (graph->layer_counts_count && (code = set_layers(graph, model, &mesh, error)))
 		return code;
-	if ((code = mesh_fits(&mesh, model, graph->mesh_place.file, graph->mesh_place.line, error)))
-		return code;
-	if (!machine->host && mesh.devices > machine->devices)
-		return graph_error(error, &graph->mesh_place,
-			"the mesh needs %d devices (%d stages × %d) and the machine \"%s\" has %d; smaller degrees or "
-			"a larger machine "
-			"would be right",
-			mesh.devices, mesh.stages, mesh.per_stage, machine->name, machine->devices);
+	graph->mesh = mesh;
 	if (graph->placements > mesh.devices) {
 		code = graph_error(error, &graph->placement[mesh.devices].place,
 			"mesh.place has %d entries and the mesh %d devices (%d stages × %d); one entry a device would "
@@ -202,8 +250,8 @@ int graph_place_parts(struct graph *graph, const struct model *model, struct err
 			graph->placements, mesh.devices, mesh.stages, mesh.per_stage);
 		return graph_place_failed(graph, code, error);
 	}
-	if (graph->placements && (code = place_as_written(graph, &mesh, error)))
-		return graph_place_failed(graph, code, error);
+	if (graph->placements && (code = place_as_written(graph, &mesh, faults, error)))
+		return code;
 	if (machine->host)
 		for (int i = 0; i < mesh.devices; i++)
 			if (mesh.part[i].device >= machine->devices)

@@ -24,11 +24,12 @@ static void read_name(const struct graph_text *text, struct graph *graph)
 static int read_placement(const struct graph_text *text, struct graph *graph, struct error *error)
 {
 	const config_setting_t *list = config_lookup(&text->config, "mesh.place");
-	int count = list ? config_setting_length(list) : 0;
+	int count = list ? config_setting_length(list) : 0, code = 0;
 	if (count > MESH_MAX_DEVICES) {
 		struct graph_place place = graph_place_of(text, list);
-		return graph_error(error, &place, "mesh.place has %d entries; at most %d devices are possible", count,
+		code = graph_error(error, &place, "mesh.place has %d entries; at most %d devices are possible", count,
 			MESH_MAX_DEVICES);
+		return graph_place_failed(graph, code, error);
 	}
 	for (int i = 0; i < count; i++) {
 		const config_setting_t *group = config_setting_get_elem(list, (unsigned) i);
@@ -49,11 +50,13 @@ static int read_placement(const struct graph_text *text, struct graph *graph, st
 				*axes[a].value =
 					(int) config_setting_get_int64(config_setting_get_member(group, axes[a].key));
 			else if (axes[a].degree > 1)
-				return graph_error(error, &graph->placement[i].place,
+				code = graph_error(error, &graph->placement[i].place,
 					"mesh.place[%d] has no `%s`; with mesh.%s = %d it must be given, from 0 to %d",
 					i, axes[a].key, a ? axes[a].key : "stages", axes[a].degree, axes[a].degree - 1);
 			else
 				*axes[a].value = axes[a].degree ? 0 : -1;
+			if ((code = graph_keep(text->faults, graph_place_failed(graph, code, error), error)))
+				return code;
 		}
 	}
 	graph->placements = count;
@@ -72,26 +75,31 @@ static int read_mesh(const struct graph_text *text, struct graph *graph, struct 
 				       ? (int) graph_integer(text, NULL, "mesh.expert_tensor")
 				       : 0;
 	static const char *const degrees[] = {"mesh.stages", "mesh.tensor", "mesh.experts", "mesh.expert_tensor"};
+	struct graph_place *const places[] = {
+		&graph->stages_place, &graph->tensor_place, &graph->experts_place, &graph->expert_tensor_place};
 	const config_setting_t *written = config_lookup(&text->config, "mesh.place");
 	for (size_t i = 0; i < sizeof degrees / sizeof *degrees; i++) {
 		const config_setting_t *degree = config_lookup(&text->config, degrees[i]);
+		*places[i] = degree ? graph_place_of(text, degree) : graph->mesh_place;
 		graph->place_is_older |= degree && config_setting_get_hook(degree) && written &&
 			!config_setting_get_hook(written) && config_setting_length(written) > 0;
 	}
 	graph->tensor_given = config_lookup(&text->config, "mesh.tensor") != NULL;
 	graph->experts_given = config_lookup(&text->config, "mesh.experts") != NULL;
+	graph->layers_place = counts ? graph_place_of(text, counts) : graph->mesh_place;
 	if (counts) {
-		struct graph_place place = graph_place_of(text, counts);
+		struct graph_place place = graph_is_override(&graph->stages_place) ? graph->stages_place : graph->layers_place;
 		int count = config_setting_length(counts);
-		if (count != graph->stages)
-			return graph_error(error, &place,
-				"mesh.layers has %d counts for %d stages; one a stage would be right", count,
-				graph->stages);
-		for (int i = 0; i < count; i++)
+		int code = count == graph->stages ? 0
+			: graph_error(error, &place, "mesh.layers has %d counts for %d stages; one a stage would be right",
+				count, graph->stages);
+		if ((code = graph_keep(text->faults, code, error)))
+			return code;
+		for (int i = 0; i < count && count == graph->stages; i++)
 			graph->layer_counts[i] = (int) config_setting_get_int64_elem(counts, i);
-		graph->layer_counts_count = count;
+		graph->layer_counts_count = count == graph->stages ? count : 0;
 	}
-	return graph_place_failed(graph, read_placement(text, graph, error), error);
+	return read_placement(text, graph, error);
 }
 
 static void read_schedule(const struct graph_text *text, struct graph *graph)
@@ -110,6 +118,12 @@ static void read_schedule(const struct graph_text *text, struct graph *graph)
 								 : INTERLEAVE_PREFILL_FIRST;
 }
 
+static struct graph_place place_of(const struct graph_text *text, const char *path)
+{
+	const config_setting_t *setting = config_lookup(&text->config, path);
+	return graph_place_of(text, setting ? setting : config_root_setting(&text->config));
+}
+
 static enum dtype read_dtype(const struct graph_text *text, const char *path, enum dtype otherwise, bool *given)
 {
 	const char *word = graph_word(text, NULL, path);
@@ -123,6 +137,12 @@ void graph_set_compute(struct graph *graph, enum dtype compute)
 	graph->compute = compute;
 	if (!graph->kv.dtype_given)
 		graph->kv.dtype = compute == DTYPE_FP32 ? DTYPE_FP32 : DTYPE_FP16;
+}
+
+void graph_set_default_compute(struct graph *graph, bool has_bf16)
+{
+	if (!graph->compute_given)
+		graph_set_compute(graph, graph->model.dtype != DTYPE_FP32 && has_bf16 ? DTYPE_BF16 : DTYPE_FP32);
 }
 
 void graph_shorten_workload(struct graph *graph)
@@ -217,41 +237,58 @@ int graph_from_text(
 	graph->kv.dtype = read_dtype(text, "kv.dtype", DTYPE_FP32, &graph->kv.dtype_given);
 	graph->residual = read_dtype(text, "residual", DTYPE_FP32, NULL);
 	graph_set_compute(graph, read_dtype(text, "compute", DTYPE_FP32, &graph->compute_given));
-	if ((code = graph_read_card(text, graph, error)) || (code = graph_read_machine(text, graph, error)) ||
-		(code = read_mesh(text, graph, error)) || (code = graph_read_chains(text, kinds, graph, error)))
+	graph->compute_place = place_of(text, "compute");
+	graph->residual_place = place_of(text, "residual");
+	struct graph_faults *faults = text->faults;
+	if ((code = graph_keep(faults, graph_read_card(text, graph, error), error)) ||
+		(code = graph_keep(faults, graph_read_machine(text, graph, error), error)) ||
+		(code = graph_keep(faults, read_mesh(text, graph, error), error)) ||
+		(code = graph_read_chains(text, kinds, graph, error)))
 		return code;
 	read_claims(text, graph);
 	return read_requirements(text, graph, error);
+}
+
+int graph_make(const char *path, const struct graph_kinds *kinds, const struct graph_override *overrides, int override_count,
+	struct graph_faults *faults, struct graph **graph, struct error *error)
+{
+	struct graph_text text = {.faults = faults};
+	struct graph *made = calloc(1, sizeof *made);
+	int code;
+	if (!made)
+		return error_memory(error, "reading a graph description");
+	if (path && strlen(path) >= sizeof made->path)
+		code = error_set(error, ERROR_INPUT, NULL, "the path of the graph description is too long");
+	else
+		code = graph_text_open(&text, path, error);
+	if (code) {
+		graph_destroy(made);
+		return code;
+	}
+	strcpy(made->path, path ? path : "");
+	if (!(code = graph_text_override(&text, overrides, override_count, error)))
+		code = graph_text_check(&text, error);
+	/* with wrong values there is no more to read than the chains' tasks */
+	if (!code && faults && faults->count)
+		code = graph_read_chains(&text, kinds, made, error);
+	else if (!code)
+		code = graph_keep(faults, graph_from_text(&text, kinds, made, error), error);
+	if (!code && faults && faults->count)
+		code = ERROR_INPUT;
+	graph_text_close(&text);
+	if (code)
+		graph_destroy(made);
+	else
+		*graph = made;
+	return code;
 }
 
 int graph_read(const char *name, const struct graph_kinds *kinds, const struct graph_override *overrides,
 	int override_count, struct graph **graph, struct error *error)
 {
 	char path[PATH_MAX];
-	struct graph_text text;
-	struct graph *made = calloc(1, sizeof *made);
-	int code;
-	if (!made)
-		return error_memory(error, "reading a graph description");
-	if ((code = graph_source_find(name, path, sizeof path, error)) || (code = graph_text_open(&text, path, error)))
-		goto free_graph;
-	if (strlen(path) >= sizeof made->path) {
-		code = error_set(error, ERROR_INPUT, NULL, "the path of the graph description is too long");
-		goto close_text;
-	}
-	strcpy(made->path, path);
-	if ((code = graph_text_override(&text, overrides, override_count, error)) ||
-		(code = graph_text_check(&text, error)) || (code = graph_from_text(&text, kinds, made, error)))
-		goto close_text;
-	graph_text_close(&text);
-	*graph = made;
-	return 0;
-
-close_text:
-	graph_text_close(&text);
-free_graph:
-	graph_destroy(made);
-	return code;
+	int code = graph_source_find(name, path, sizeof path, error);
+	return code ? code : graph_make(path, kinds, overrides, override_count, NULL, graph, error);
 }
 
 void graph_destroy(struct graph *graph)

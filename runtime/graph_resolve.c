@@ -6,7 +6,19 @@
 #include <string.h>
 #include "runtime/graph_internal.h"
 
-int graph_resolve(struct graph *graph, const struct model *model, const struct graph_kinds *kinds, struct error *error)
+int graph_check_cpu(const struct graph *graph, enum dtype compute, struct error *error)
+{
+	if (compute == DTYPE_FP16)
+		return graph_error(error, &graph->compute_place,
+			"compute = \"fp16\" needs a GPU; use \"bf16\" or \"fp32\" on CPUs");
+	if (graph->residual != DTYPE_FP32)
+		return graph_error(error, &graph->residual_place, "residual = \"%s\" needs a GPU; use \"fp32\" on CPUs",
+			dtype_name(graph->residual));
+	return 0;
+}
+
+int graph_resolve_all(struct graph *graph, const struct model *model, const struct graph_kinds *kinds,
+	struct graph_faults *faults, struct error *error)
 {
 	int code;
 	if (!model && !graph->has_card)
@@ -14,15 +26,26 @@ int graph_resolve(struct graph *graph, const struct model *model, const struct g
 			"the description has no model card; a `model` group, or a checkpoint (--model DIR), is needed");
 	if (model)
 		graph->model = *model;
-	if ((code = graph_place_parts(graph, &graph->model, error)) ||
-		(code = graph_default_chains(graph, kinds, error)) || (code = graph_compose(graph, kinds, error)))
+	if ((code = graph_keep(faults, graph_place_parts(graph, &graph->model, faults, error), error)))
 		return code;
-	/* a host's programs choose by its CPU (graph_set_compute); any GPU has bf16 */
-	if (!graph->compute_given && !graph->machine.host && graph->model.dtype != DTYPE_FP32)
-		graph_set_compute(graph, DTYPE_BF16);
+	if (graph->machine.host &&
+		(code = graph_keep(faults, graph_check_cpu(graph, graph->compute, error), error)))
+		return code;
+	if (graph->mesh.devices && ((code = graph_default_chains(graph, kinds, error)) ||
+					   (code = graph_compose(graph, kinds, faults, error))))
+		return code;
+	if (faults && faults->count)
+		return ERROR_INPUT;
+	/* what runs on a host may choose by its CPU; any GPU has bf16 */
+	graph_set_default_compute(graph, !graph->machine.host);
 	if (graph->limits.tokens_per_sequence > graph->model.max_positions) {
 		graph->limits.tokens_per_sequence = graph->model.max_positions;
 		graph_shorten_workload(graph);
 	}
 	return 0;
+}
+
+int graph_resolve(struct graph *graph, const struct model *model, const struct graph_kinds *kinds, struct error *error)
+{
+	return graph_resolve_all(graph, model, kinds, NULL, error);
 }

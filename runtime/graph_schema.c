@@ -201,6 +201,15 @@ static const struct {
 
 enum { PATH_SIZE = 256 };
 
+bool graph_key_allows(const struct graph_key *key, const char *word)
+{
+	size_t length = strlen(word);
+	for (const char *p = key->words; p && length && (p = strstr(p, word)); p += length)
+		if ((p == key->words || p[-1] == '|') && (!p[length] || p[length] == '|'))
+			return true;
+	return !key->words;
+}
+
 const char *graph_key_refused(const struct graph_key *key, const char *word)
 {
 	for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)

@@ -46,6 +46,9 @@ const char *graph_key_nearest(const char *parent, const char *name, char *known,
  * False when there is none. Keys of lists' elements are left out. */
 bool graph_key_elsewhere(const char *name, char *text, size_t size);
 
+/* Whether a word is among `words`, where there are any. */
+bool graph_key_allows(const struct graph_key *key, const char *word);
+
 /* Why a word that users may well try is not among `words`, or NULL. */
 const char *graph_key_refused(const struct graph_key *key, const char *word);
 

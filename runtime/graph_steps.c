@@ -44,21 +44,29 @@ static int find_kind(const struct graph_kinds *kinds, enum chain_place in, const
 		error, place, "\"%.100s\" is no kind of task; one of %s would be right in `%s`", name, here, chain);
 }
 
+static bool is_word_of(const char *key, const char *word)
+{
+	return graph_key_allows(graph_key_find(key), word);
+}
+
 static int read_step(const struct graph_text *text, const struct graph_kinds *kinds, const config_setting_t *group,
 	enum chain_place in, const char *chain, struct graph_step *step, struct error *error)
 {
-	const char *over = NULL, *how = NULL;
+	const char *over = NULL, *how = NULL, *task = graph_word(text, group, "task");
 	int code;
 	memset(step, 0, sizeof *step);
 	step->place = graph_place_of(text, group);
-	if ((code = find_kind(
-		     kinds, in, chain, graph_word(text, group, "task"), &step->place, &step->kind_index, error)))
+	if (!task)
+		return 0; /* the check has told */
+	if ((code = find_kind(kinds, in, chain, task, &step->place, &step->kind_index, error)))
 		return code;
 	const struct form_kind *kind = step->kind = &kinds->kind[step->kind_index];
 	if (in != PLACE_BETWEEN_STAGES) {
 		over = graph_word(text, group, "over");
 		how = graph_word(text, group, "how");
 	}
+	if ((over && !is_word_of("layer[].over", over)) || (how && !is_word_of("layer[].how", how)))
+		return 0; /* the check has told */
 	if (over) {
 		step->over = *over == 't' ? OVER_TENSOR : OVER_EXPERTS;
 		if (!kind->over)
@@ -90,6 +98,8 @@ static int read_chain(const struct graph_text *text, const struct graph_kinds *k
 {
 	const config_setting_t *list = config_lookup(&text->config, name);
 	int count = list ? config_setting_length(list) : 0, code;
+	if (list && config_setting_type(list) != CONFIG_TYPE_LIST && count)
+		return 0; /* the check has told */
 	if (list && (!count || count > GRAPH_MAX_STEPS - 2)) { /* two more may be inserted */
 		struct graph_place place = graph_place_of(text, list);
 		return graph_error(error, &place,
@@ -97,8 +107,10 @@ static int read_chain(const struct graph_text *text, const struct graph_kinds *k
 			GRAPH_MAX_STEPS - 2);
 	}
 	for (int i = 0; i < count; i++)
-		if ((code = read_step(text, kinds, config_setting_get_elem(list, (unsigned) i), in, name,
-			     &chain->step[i], error)))
+		if ((code = graph_keep(text->faults,
+			     read_step(text, kinds, config_setting_get_elem(list, (unsigned) i), in, name,
+				     &chain->step[i], error),
+			     error)))
 			return code;
 	chain->count = count;
 	return 0;
@@ -109,11 +121,20 @@ int graph_read_chains(
 {
 	const config_setting_t *between = config_lookup(&text->config, "between_stages");
 	int code;
-	if ((code = read_chain(text, kinds, PLACE_BEFORE, "before", &graph->before, error)) ||
-		(code = read_chain(text, kinds, PLACE_LAYER, "layer", &graph->layer, error)) ||
-		(code = read_chain(text, kinds, PLACE_DENSE_LAYER, "dense_layer", &graph->dense_layer, error)) ||
-		(code = read_chain(text, kinds, PLACE_AFTER, "after", &graph->after, error)))
-		return code;
+	const struct {
+		enum chain_place in;
+		const char *name;
+		struct graph_chain *chain;
+	} chains[] = {
+		{PLACE_BEFORE, "before", &graph->before},
+		{PLACE_LAYER, "layer", &graph->layer},
+		{PLACE_DENSE_LAYER, "dense_layer", &graph->dense_layer},
+		{PLACE_AFTER, "after", &graph->after},
+	};
+	for (size_t i = 0; i < sizeof chains / sizeof *chains; i++)
+		if ((code = graph_keep(text->faults,
+			     read_chain(text, kinds, chains[i].in, chains[i].name, chains[i].chain, error), error)))
+			return code;
 	if (!between)
 		return 0;
 	/* only one word is allowed there, so that its presence says all */

@@ -29,6 +29,11 @@ struct graph_place graph_place_of(const struct graph_text *text, const config_se
 	return place;
 }
 
+bool graph_is_override(const struct graph_place *place)
+{
+	return !place->line && !strncmp(place->file, "--set ", 6);
+}
+
 int graph_error(struct error *error, const struct graph_place *place, const char *format, ...)
 {
 	char sentence[sizeof error->text];
@@ -39,9 +44,22 @@ int graph_error(struct error *error, const struct graph_place *place, const char
 	return error_at(error, ERROR_INPUT, place->file, place->line, "%s", sentence);
 }
 
+int graph_keep(struct graph_faults *faults, int code, struct error *error)
+{
+	if (code != ERROR_INPUT || !faults)
+		return code;
+	if (error->code) { /* else it has been told already */
+		faults->count++;
+		faults->found(faults->context, error);
+	}
+	*error = (struct error){0};
+	return 0;
+}
+
 int graph_text_open(struct graph_text *text, const char *path, struct error *error)
 {
-	memset(text, 0, sizeof *text);
+	struct graph_faults *faults = text->faults;
+	*text = (struct graph_text){.faults = faults};
 	if (path) {
 		int code = graph_source_read(&text->source, path, error);
 		if (code)

@@ -31,6 +31,7 @@ libruntime_a_SOURCES += runtime/graph_chain.c
 libruntime_a_SOURCES += runtime/graph_check.c
 libruntime_a_SOURCES += runtime/graph_default.c
 libruntime_a_SOURCES += runtime/graph_machine.c
+libruntime_a_SOURCES += runtime/graph_open.c
 libruntime_a_SOURCES += runtime/graph_override.c
 libruntime_a_SOURCES += runtime/graph_place.c
 libruntime_a_SOURCES += runtime/graph_read.c runtime/graph.h runtime/graph_internal.h

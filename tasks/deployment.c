@@ -26,17 +26,6 @@ static bool sends_rows(const struct graph *graph)
 	return false;
 }
 
-static int check_supported(const struct graph *graph, enum dtype compute, struct error *error)
-{
-	if (compute == DTYPE_FP16)
-		return error_set(error, ERROR_INPUT, graph->path, "compute = \"fp16\" needs a GPU; use \"bf16\" or \"fp32\" on "
-			"CPUs");
-	if (graph->residual != DTYPE_FP32)
-		return error_set(error, ERROR_INPUT, graph->path, "residual = \"%s\" needs a GPU; use \"fp32\" on CPUs",
-			dtype_name(graph->residual));
-	return 0;
-}
-
 static int prepare(struct deployment *d, const struct graph *graph, enum dtype compute,
 	const struct deployment_sizes *sizes, struct error *error)
 {
@@ -257,7 +246,7 @@ int deployment_create(const struct graph *graph, const struct checkpoint *checkp
 	if (!d)
 		return error_memory(error, "building the deployment");
 	gemm_start();
-	int code = check_supported(graph, compute, error);
+	int code = graph_check_cpu(graph, compute, error);
 	if (!code)
 		code = begin(d, graph, compute, sizes, error);
 	d->engine = engine;

@@ -4,6 +4,7 @@
  * other boxes. That a person can read it, only a person can test. */
 #include "runtime/graph.h"
 #include "runtime/graph_source.h"
+#include "runtime/model_config.h"
 #include "tasks/kinds.h"
 #include "tools/draw.h"
 #include <setjmp.h>
@@ -21,21 +22,31 @@ struct box {
 
 enum { BOXES = 2048 };
 
-static char *draw(const char *name, const struct graph_override *overrides, int count)
+static char *draw_model(const char *name, const struct model *model, const struct graph_override *overrides, int count)
 {
 	struct graph *graph;
 	struct error error = {0};
 	char *text;
 	size_t size;
-	if (graph_read(name, &task_kinds, overrides, count, &graph, &error) ||
-		graph_resolve(graph, NULL, &task_kinds, &error))
+	if (graph_open(name, model, 4, &task_kinds, overrides, count, &graph, &error) ||
+		graph_resolve(graph, model, &task_kinds, &error))
 		fail_msg("%s: %s", name, error.text);
 	FILE *file = open_memstream(&text, &size);
 	assert_non_null(file);
-	draw_graph(graph, file);
+	struct lowered *lowered = malloc(sizeof *lowered);
+	assert_non_null(lowered);
+	if (lowered_make(graph, lowered, &error))
+		fail_msg("%s: %s", name, error.text);
+	draw_graph(graph, lowered, file);
+	free(lowered);
 	fclose(file);
 	graph_destroy(graph);
 	return text;
+}
+
+static char *draw(const char *name, const struct graph_override *overrides, int count)
+{
+	return draw_model(name, NULL, overrides, count);
 }
 
 /* Tags nest, attributes are quoted, and text has neither < nor a bare &. */
@@ -149,6 +160,80 @@ static void every_task_has_its_box(void **state)
 	}
 }
 
+/* Horizontal place of the n-th text that is exactly this, −1: there is none. */
+static int place_of(const char *text, const char *words, int n)
+{
+	char wanted[128];
+	snprintf(wanted, sizeof wanted, ">%s</text>", words);
+	for (const char *p = text; (p = strstr(p, wanted)); p++) {
+		if (n--)
+			continue;
+		while (*p != '<' || p[1] != 't')
+			p--;
+		return (int) strtol(strstr(p, "x=\"") + 3, NULL, 10);
+	}
+	return -1;
+}
+
+/* Qwen2-MoE: layer 1 of 4 is dense. Each run of equal layers has its bracket, from left to right; what the lowering
+ * inserts is there; the legend says no more than is drawn. */
+static void layers_are_drawn_in_their_order(void **state)
+{
+	static const struct graph_override wide[] = {{"mesh.tensor", "2"}, {"mesh.experts", "4"}};
+	static const char *const order[] = {"layer 0", "dense layer 1", "layers 2-3: × 2", "head"};
+	struct model model;
+	struct error error = {0};
+	static struct box box[BOXES];
+	(void) state;
+	if (model_config_read(OCTANT_TEST_DATA "/golden/models/qwen2_moe", &model, &error))
+		fail_msg("%s: %s", error.where, error.text);
+	char *text = draw_model("default", &model, wide, 2);
+	check_xml("qwen2_moe", text);
+	check_boxes("qwen2_moe", text);
+	/* 4 embed; twice 4 attention, route, shared_expert, experts, 2 reduce_scatter and all_gather, dispatch, combine;
+	 * 4 attention, norm, mlp, 2 all_reduce, gather_rows, all_reduce; 4 head, 2 sample */
+	assert_int_equal(find_tasks(text, box), 4 + 2 * 22 + 16 + 4 + 2);
+	for (int i = 0; i < 4; i++) {
+		if (place_of(text, order[i], 0) < 0)
+			fail_msg("\"%s\" is not drawn", order[i]);
+		assert_true(!i || place_of(text, order[i], 0) > place_of(text, order[i - 1], 0));
+	}
+	assert_true(place_of(text, "shared_expert", 0) < place_of(text, "dense layer 1", 0));
+	assert_true(place_of(text, "shared_expert", 7) > place_of(text, "layers 2-3: × 2", 0));
+	int dense = place_of(text, "dense layer 1", 0), next = place_of(text, "layers 2-3: × 2", 0);
+	assert_in_range(place_of(text, "norm", 3), dense, next);
+	assert_in_range(place_of(text, "gather_rows", 0), place_of(text, "norm", 0), next);
+	assert_int_equal(place_of(text, "gather_rows", 1), -1);
+	assert_non_null(strstr(text, "not in the description: inserted"));
+	assert_null(strstr(text, ">to the next stage<"));
+	assert_non_null(strstr(text, ">rows to experts and back<"));
+	free(text);
+	text = draw("dense", NULL, 0);
+	assert_null(strstr(text, ">rows to experts and back<"));
+	assert_null(strstr(text, ">rows grouped by expert<"));
+	assert_null(strstr(text, "not in the description"));
+	assert_non_null(strstr(text, ">to the next stage<"));
+	free(text);
+}
+
+static void layers_of_many_runs_are_cut_short(void **state)
+{
+	struct model model = {0};
+	struct error error = {0};
+	(void) state;
+	if (model_config_read(OCTANT_TEST_DATA "/golden/models/qwen2_moe", &model, &error))
+		fail_msg("%s: %s", error.where, error.text);
+	model.layers = 40;
+	for (int l = 0; l < model.layers; l++)
+		model.dense[l] = l % 2;
+	char *text = draw_model("default", &model, NULL, 0);
+	check_xml("many runs", text);
+	check_boxes("many runs", text);
+	assert_true(place_of(text, "dense layer 7; layers 8-39, of both kinds, follow likewise", 0) > place_of(text, "layer 6", 0));
+	assert_int_equal(place_of(text, "layer 8", 0), -1);
+	free(text);
+}
+
 static void names_cannot_break_the_picture(void **state)
 {
 	struct graph_override names[] = {{"graph", "\"<b>&\\\"'\\x07</svg>\""}, {"model.name", "\"]]> & <\""}};
@@ -179,6 +264,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(shipped_graphs_are_drawn),
 		cmocka_unit_test(every_task_has_its_box),
+		cmocka_unit_test(layers_are_drawn_in_their_order),
+		cmocka_unit_test(layers_of_many_runs_are_cut_short),
 		cmocka_unit_test(names_cannot_break_the_picture),
 		cmocka_unit_test(the_largest_mesh_is_drawn),
 	};

@@ -26,6 +26,49 @@ static int try_graph(const char *path, const struct graph_override *overrides, i
 	return code;
 }
 
+struct told {
+	int count;
+	char text[32][2200];
+};
+
+static void tell(void *context, const struct error *error)
+{
+	struct told *told = context;
+	assert_int_equal(error->code, ERROR_INPUT);
+	assert_true(error->text[0]);
+	if (told->count < 32)
+		snprintf(told->text[told->count], sizeof told->text[0], "%s: %s", error->where, error->text);
+	told->count++;
+}
+
+/* Every error; `error` is what is told otherwise. */
+static int check_all(const char *path, const struct graph_override *overrides, int count, struct told *told, struct error *error)
+{
+	struct graph_faults faults = {.found = tell, .context = told};
+	struct graph *graph;
+	told->count = 0;
+	int code = graph_check_all(path, NULL, 2, &task_kinds, overrides, count, &faults, &graph, error);
+	assert_int_equal(told->count, faults.count);
+	assert_true(!faults.count || (code == ERROR_INPUT && !error->code));
+	if (!code)
+		graph_destroy(graph);
+	return code;
+}
+
+/* The check of all finds what reading finds first. */
+static void check_told(const char *name, const char *path, const char *first)
+{
+	static struct told told;
+	struct error all = {0};
+	assert_int_equal(check_all(path, NULL, 0, &told, &all), ERROR_INPUT);
+	if (all.code)
+		snprintf(told.text[told.count++], sizeof told.text[0], "%s: %s", all.where, all.text);
+	for (int i = 0; i < told.count && i < 32; i++)
+		if (!strcmp(told.text[i], first))
+			return;
+	fail_msg("%s: the check of all does not tell \"%s\"", name, first);
+}
+
 static void check_file(const char *name)
 {
 	char path[512], first[1024], place[300];
@@ -45,6 +88,7 @@ static void check_file(const char *name)
 		fail_msg("%s is not refused", name);
 	char whole[sizeof error.where + sizeof error.text + 4];
 	snprintf(whole, sizeof whole, "%s: %s", error.where, error.text);
+	check_told(name, path, whole);
 	snprintf(place, sizeof place, "/%s:%d", name, line);
 	size_t length = strlen(place), where = strlen(error.where);
 	if (line && (where < length || strcmp(error.where + where - length, place)))
@@ -125,6 +169,82 @@ static void wrong_overrides_are_refused(void **state)
 	for (size_t i = 1; i < sizeof path - 1; i += 2)
 		path[i] = '.';
 	assert_int_equal(try_graph("tp2_ep2_pp2", &longest, 1, &(struct error){0}), ERROR_INPUT);
+}
+
+/* What comes from the command line is not laid to the file. */
+static void errors_of_overrides_are_at_the_override(void **state)
+{
+	static const struct {
+		const char *graph;
+		struct graph_override override[2];
+		const char *where;
+	} wrong[] = {
+		{"tp2_ep2_pp2", {{"mesh.tensor", "4"}}, "--set mesh.tensor"},
+		{"tp2_ep2_pp2", {{"mesh.tensor", "3"}, {"schedule.slots", "2"}}, "--set mesh.tensor"},
+		{"tp2_ep2_pp2", {{"mesh.stages", "4"}}, "--set mesh.stages"},
+		{"tp2_ep2_pp2", {{"mesh.stages", "1"}}, "--set mesh.stages"}, /* of the placement */
+		{"tp2_ep2_pp2", {{"mesh.expert_tensor", "3"}}, "--set mesh.expert_tensor"},
+		{"one_device", {{"mesh.experts", "3"}}, "--set mesh.experts"},
+		{"one_device", {{"mesh.tensor", "2"}, {"mesh.experts", "3"}}, "--set mesh.experts"},
+		{"one_device", {{"mesh.tensor", "3"}, {"mesh.experts", "2"}}, "--set mesh.tensor"},
+		{"one_device", {{"machine", "{ host = true; }"}, {"compute", "fp16"}}, "--set compute"},
+		{"one_device", {{"machine", "{ host = true; }"}, {"residual", "bf16"}}, "--set residual"},
+		{"uneven_layers", {{"mesh.stages", "3"}}, "--set mesh.stages"},
+		{"uneven_layers", {{"mesh.layers", "[ 9, 9 ]"}}, "--set mesh.layers"},
+	};
+	static struct told told;
+	(void) state;
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		int count = wrong[i].override[1].path ? 2 : 1;
+		struct error error = {0};
+		assert_int_equal(try_graph(wrong[i].graph, wrong[i].override, count, &error), ERROR_INPUT);
+		if (strcmp(error.where, wrong[i].where))
+			fail_msg("case %zu: \"%s\" is at %s, not at %s", i, error.text, error.where, wrong[i].where);
+		assert_int_equal(check_all(wrong[i].graph, wrong[i].override, count, &told, &(struct error){0}), ERROR_INPUT);
+		assert_int_equal(strncmp(told.text[0], wrong[i].where, strlen(wrong[i].where)), 0);
+	}
+}
+
+static void every_error_is_told(void **state)
+{
+	static const char text[] =
+		"mesh = {\n\ttensr = 2;\n\texperts = \"two\";\n};\ncompute = \"fp7\";\n"
+		"layer = ( { task = \"atention\"; },\n\t{ task = \"experts\"; hw = 3; },\n\t{ task = 3; },\n\t{ over = \"x\"; } );\n"
+		"schedule = { slots = 0; };\nrequire = { workload = { prompt_tokens = [ 0, 0 ]; }; };\n";
+	static const char *const says[] = {"--set kv.dtpe: kv.dtpe is no key", ":2: mesh.tensr is no key",
+		":3: mesh.experts is a string", ":5: compute = \"fp7\"", ":6: \"atention\" is no kind", ":7: layer[1].hw is no key",
+		":8: layer[2].task is an integer", ":9: layer[3].over = \"x\"", ":9: layer[3] has no `task`",
+		":10: schedule.slots is 0", ":11: require.workload.prompt_tokens is 0", ":11: require.workload.prompt_tokens is 0"};
+	static const char *const chains[] = {"device 7 is not one of the machine", "stage = 5 with mesh.stages = 2",
+		"attention (`layer`, --set) leaves partial sums", "and sample (`after`, --set) takes logits"};
+	const struct graph_override both[] = {{"layer", "({task=\"attention\";},{task=\"route\";})"},
+		{"after", "({task=\"sample\";})"},
+		{"mesh.place", "({device=7;stage=0;tensor=0;experts=0;},{device=1;stage=5;tensor=0;experts=0;})"}};
+	static struct told told;
+	char path[256];
+	(void) state;
+	snprintf(path, sizeof path, "%s/all.cfg", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+	FILE *file = fopen(path, "w");
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+	const struct graph_override wrong = {"kv.dtpe", "fp16"};
+	assert_int_equal(check_all(path, &wrong, 1, &told, &(struct error){0}), ERROR_INPUT);
+	unlink(path);
+	assert_int_equal(told.count, sizeof says / sizeof *says);
+	for (size_t i = 0; i < sizeof says / sizeof *says; i++) {
+		int found = 0;
+		for (int j = 0; j < told.count; j++)
+			found += strstr(told.text[j], says[i]) != NULL;
+		if (!found)
+			fail_msg("\"%s\" is not told", says[i]);
+	}
+	/* one that is well-formed and does not fit together */
+	assert_int_equal(check_all("tp2_ep2_pp2", both, 3, &told, &(struct error){0}), ERROR_INPUT);
+	assert_int_equal(told.count, 4);
+	for (int i = 0; i < 4; i++)
+		if (!strstr(told.text[i], chains[i]))
+			fail_msg("\"%s\" is not \"%s\"", told.text[i], chains[i]);
 }
 
 static void files_that_are_none_are_refused(void **state)
@@ -216,6 +336,8 @@ static void mutated_descriptions_are_read_or_refused(void **state)
 		free(text);
 		struct error error = {0};
 		int code = try_graph(path, NULL, 0, &error);
+		static struct told told;
+		assert_int_equal(check_all(path, NULL, 0, &told, &(struct error){0}), code);
 		assert_true(code == 0 || code == ERROR_INPUT);
 		assert_true(code == error.code && (code == 0) == (error.text[0] == '\0'));
 		refused += code != 0;
@@ -230,6 +352,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(wrong_descriptions_are_refused_with_place_and_remedy),
 		cmocka_unit_test(wrong_overrides_are_refused),
+		cmocka_unit_test(errors_of_overrides_are_at_the_override),
+		cmocka_unit_test(every_error_is_told),
 		cmocka_unit_test(files_that_are_none_are_refused),
 		cmocka_unit_test(mutated_descriptions_are_read_or_refused),
 	};

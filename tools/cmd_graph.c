@@ -6,16 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "runtime/accounts.h"
 #include "runtime/graph.h"
 #include "runtime/graph_schema.h"
 #include "runtime/graph_source.h"
 #include "runtime/model_config.h"
-#include "runtime/topology.h"
 #include "tasks/kinds.h"
 #include "tools/commands.h"
 #include "tools/draw.h"
+#include "tools/graph_load.h"
 #include "tools/graph_show.h"
+#include "tools/lowered.h"
 #include "tools/options.h"
 
 struct options {
@@ -53,68 +53,69 @@ static void print_usage(void)
 	puts("usage: octant graph check GRAPH [OPTION]…   whether it is right; exit status 2 when not\n"
 	     "       octant graph show GRAPH [OPTION]…    parts, devices, memory, load and chains\n"
 	     "       octant graph draw GRAPH -o FILE.svg  the chain of one micro-batch across the devices\n"
-	     "       octant graph list                    the graphs that ship\n"
+	     "       octant graph list                    the names of graphs: those that ship, and default\n"
 	     "       octant graph keys                    every key of the language, as a table in Markdown\n"
 	     "       octant graph kinds                   every kind of task, likewise\n\n"
-	     "GRAPH is a path, or the name of a graph that ships. Without it, and with --model, it is the graph that this\n"
-	     "machine gets by default.\n");
+	     "GRAPH is a path, the name of a graph that ships, or default (as without GRAPH): with --model, the graph that this\n"
+	     "machine gets when none is named.\n");
 	options_print(&table);
 	puts("\nexample: octant graph show tp2_ep2_pp2 --set mesh.layers=[9,7]");
 }
 
-static int count_cores(int *cores, struct error *error)
+/* Of `check`: each error on its line, where the user wrote what is wrong. */
+static void print_fault(void *context, const struct error *error)
 {
-	struct topology *topology = malloc(sizeof *topology);
-	if (!topology)
-		return error_memory(error, "counting cores");
-	int code = topology_read(topology, error);
-	if (!code)
-		*cores = topology->workers;
-	free(topology);
-	return code;
+	struct error located = *error;
+	options_locate(context, &located);
+	error_print(&located);
 }
 
 static int load(const struct options *options, struct graph **graph, struct error *error)
 {
+	struct graph_faults faults = {.found = print_fault, .context = (void *) &options->overrides};
+	struct graph_load load = {.name = options->graph, .cores = options->cores, .overrides = options->overrides.item,
+		.override_count = options->overrides.count};
 	struct model *model = NULL;
 	int code = 0;
+	if (!strcmp(options->verb, "check"))
+		load.faults = &faults;
 	if (options->model) {
 		if (!(model = malloc(sizeof *model)))
 			return error_memory(error, "reading a model");
-		if ((code = model_config_read(options->model, model, error)))
-			goto done;
+		code = model_config_read(options->model, model, error);
 	}
-	int cores = options->cores;
-	if (options->graph)
-		code = graph_read(
-			options->graph, &task_kinds, options->overrides.item, options->overrides.count, graph, error);
-	else if (model && (cores || !(code = count_cores(&cores, error))))
-		code = graph_default(model, cores, &task_kinds, options->overrides.item, options->overrides.count, graph,
-			error);
-	else if (!code)
-		code = error_set(error, ERROR_INPUT, NULL,
-			"no graph is named; GRAPH, or --model DIR for the default graph, is needed");
-	if (code)
-		goto done;
-	if ((code = graph_resolve(*graph, model, &task_kinds, error)))
-		graph_destroy(*graph);
-done:
+	load.model = model;
+	if (!code)
+		code = graph_load(&load, graph, error);
 	free(model);
 	return code;
 }
 
 static int show(const struct graph *graph, const struct options *options, FILE *file, struct error *error)
 {
-	struct account *accounts = malloc((size_t) graph->mesh.devices * sizeof *accounts);
-	int code = 0;
-	if (!accounts)
+	struct graph_shown *shown = malloc(sizeof *shown);
+	int code;
+	if (!shown)
 		return error_memory(error, "showing a graph");
-	accounts_make(graph, accounts);
-	if (options->json)
-		code = graph_show_json(graph, accounts, file, error);
-	else
-		graph_show_text(graph, accounts, file);
-	free(accounts);
+	code = graph_show_make(graph, shown, error);
+	if (!code && options->json)
+		code = graph_show_json(shown, file, error);
+	else if (!code)
+		graph_show_text(shown, file);
+	free(shown);
+	return code;
+}
+
+static int draw(const struct graph *graph, FILE *file, struct error *error)
+{
+	struct lowered *lowered = malloc(sizeof *lowered);
+	int code;
+	if (!lowered)
+		return error_memory(error, "drawing a graph");
+	code = lowered_make(graph, lowered, error);
+	if (!code)
+		draw_graph(graph, lowered, file);
+	free(lowered);
 	return code;
 }
 
@@ -144,7 +145,7 @@ static int with_graph(const struct options *options, struct error *error)
 	else if (!strcmp(options->verb, "show"))
 		code = show(graph, options, file, error);
 	else
-		draw_graph(graph, file);
+		code = draw(graph, file, error);
 	if ((file == stdout ? fflush(file) : fclose(file)) && !code)
 		code = error_set(
 			error, ERROR_RUN, options->output, "the output cannot be written: %s", strerror(errno));
@@ -158,6 +159,7 @@ static int list(struct error *error)
 	int code = graph_source_list(&names, error);
 	if (code)
 		return code;
+	puts("default"); /* no file: made for a model and a machine */
 	for (char **name = names; *name; name++)
 		puts(*name);
 	graph_source_list_free(names);
@@ -199,7 +201,7 @@ int cmd_graph(int argc, char **argv)
 		code = dispatch(&options, &error);
 	options_locate(&options.overrides, &error);
 	options_free(&options.overrides);
-	if (code)
+	if (code && error.code) /* check has told of the others */
 		error_print(&error);
 	return error_exit_status(code);
 }

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include "runtime/checkpoint.h"
-#include "tasks/kinds.h"
 #include "tasks/plan.h"
 #include "tools/commands.h"
+#include "tools/graph_load.h"
 #include "tools/machine_file.h"
 #include "tools/options.h"
 #include "tools/plan_change.h"
@@ -62,8 +62,8 @@ static void print_usage(void)
 {
 	puts("usage: octant plan GRAPH [OPTION]…\n\n"
 	     "What a deployment will do with a workload, in closed form: memory, FLOPs, bytes, communication, bubbles, times, and\n"
-	     "whether the requirements hold, why, and what would make them hold. GRAPH is a path, or the name of a graph that\n"
-	     "ships.\n");
+	     "whether the requirements hold, why, and what would make them hold. GRAPH is a path, the name of a graph that\n"
+	     "ships, or default: the graph that this machine gets for --model.\n");
 	options_print(&table);
 	puts("\nExit status: 0 done; 1 a requirement does not hold; 2 bad usage or input.\n\n"
 	     "example: octant plan tp2_ep2_pp2 --machine plan-4x64g-nvlink --over prompt_tokens=128:10240 -o plan.svg");
@@ -75,20 +75,15 @@ static int read_graph(void *context, const struct graph_override *more, int coun
 {
 	struct plan_command *c = context;
 	struct graph_override all[OPTIONS_MAX_OVERRIDES + 16];
-	struct graph *made = NULL;
 	memcpy(all, c->overrides.item, (size_t) c->overrides.count * sizeof *all);
 	for (int i = 0; i < count; i++)
 		all[c->overrides.count + i] = more[i];
-	int code = graph_read(c->graph[0], &task_kinds, all, c->overrides.count + count, &made, error);
-	if (!code)
-		code = graph_resolve(made, c->checkpoint ? checkpoint_model(c->checkpoint) : NULL, &task_kinds, error);
-	if (code) {
+	struct graph_load load = {.name = c->graph[0], .overrides = all, .override_count = c->overrides.count + count,
+		.model = c->checkpoint ? checkpoint_model(c->checkpoint) : NULL};
+	int code = graph_load(&load, graph, error);
+	if (code)
 		options_locate(&c->overrides, error);
-		graph_destroy(made);
-		return code;
-	}
-	*graph = made;
-	return 0;
+	return code;
 }
 
 static int prepare(struct plan_command *c, int argc, char **argv, struct error *error)

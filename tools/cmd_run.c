@@ -57,12 +57,6 @@ static void on_signal(int number)
 
 /* ---- what the user gave */
 
-/* bf16 for 16-bit checkpoints where the processor multiplies it, else fp32 (DESIGN: defaults without a graph). */
-static enum dtype default_compute(const struct model *model, const struct topology *topology)
-{
-	return model->dtype != DTYPE_FP32 && topology->avx512_bf16 ? DTYPE_BF16 : DTYPE_FP32;
-}
-
 /* One line; `octant graph show --model` has both sides' values. */
 static void tell_differences(const struct graph *graph, const struct model *model)
 {
@@ -78,8 +72,8 @@ static int read_graph(struct run *run, struct error *error)
 {
 	const struct run_options *o = &run->options;
 	const struct model *model = run->checkpoint ? checkpoint_model(run->checkpoint) : NULL;
-	int code = o->graph ? graph_read(o->graph, &task_kinds, o->overrides.item, o->overrides.count, &run->graph, error)
-			    : graph_default(model, run->workers, &task_kinds, o->overrides.item, o->overrides.count, &run->graph, error);
+	int code = graph_open(
+		o->graph, model, run->workers, &task_kinds, o->overrides.item, o->overrides.count, &run->graph, error);
 	if (code)
 		return code;
 	if (model && !o->quiet)
@@ -87,8 +81,7 @@ static int read_graph(struct run *run, struct error *error)
 	code = graph_resolve(run->graph, model, &task_kinds, error);
 	if (code)
 		return code;
-	if (!run->graph->compute_given)
-		graph_set_compute(run->graph, default_compute(&run->graph->model, &run->topology));
+	graph_set_default_compute(run->graph, run->topology.avx512_bf16); /* on whatever machine it is meant for */
 	return 0;
 }
 

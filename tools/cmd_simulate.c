@@ -19,9 +19,9 @@
 #include "runtime/topology.h"
 #include "runtime/trace_file.h"
 #include "tasks/call.h"
-#include "tasks/kinds.h"
 #include "tasks/simulate.h"
 #include "tools/commands.h"
+#include "tools/graph_load.h"
 #include "tools/metrics_print.h"
 #include "tools/simulate_options.h"
 
@@ -44,14 +44,16 @@ static int read_graph(struct command *c, struct error *error)
 	const struct simulate_options *o = &c->options;
 	struct model model;
 	char line[512];
+	struct graph_load load = {.name = o->graph, .model = o->model ? &model : NULL, .overrides = o->overrides.item,
+		.override_count = o->overrides.count};
 	int code = o->model ? model_config_read(o->model, &model, error) : 0;
 	if (!code)
-		code = graph_read(o->graph, &task_kinds, o->overrides.item, o->overrides.count, &c->graph, error);
+		code = graph_load(&load, &c->graph, error);
 	if (code)
 		return code;
 	for (int i = 0; o->model && !o->quiet && graph_card_differs(c->graph, &model, i, line, sizeof line); i++)
 		fprintf(stderr, "octant: the checkpoint replaces the card: %s\n", line);
-	return graph_resolve(c->graph, o->model ? &model : NULL, &task_kinds, error);
+	return 0;
 }
 
 static int read_workload(struct command *c, struct error *error)

@@ -18,7 +18,8 @@ enum {
 	HEAD = 56,   /* of a band above its lanes: the stage's name and the brackets' */
 	FOOT = 34,   /* and below them: the bracket's way back */
 	TURN = 8,    /* between the lines of a send */
-	COLUMNS = 2 * GRAPH_MAX_STEPS + 8,
+	RUNS = 8,    /* of equal layers that are drawn in a stage; what follows is written */
+	COLUMNS = RUNS * GRAPH_MAX_STEPS + 8 + GRAPH_MAX_STEPS,
 };
 
 struct column {
@@ -27,9 +28,11 @@ struct column {
 	int bracket; /* which of the stage's brackets it is in, −1: none */
 };
 
-struct bracket {
+struct bracket { /* a run of layers of one kind */
 	const struct graph_chain *chain;
-	int layers, first_layer, last_layer;
+	bool dense;
+	int first_layer, last_layer;
+	int more_to;         /* layers up to this one follow that are not drawn; −1: none */
 	bool without_gather; /* the last layer's all_gather follows the send */
 };
 
@@ -37,12 +40,15 @@ struct band { /* one stage */
 	int stage, y;
 	int columns, brackets;
 	struct column column[COLUMNS];
-	struct bracket bracket[2];
+	struct bracket bracket[RUNS];
 };
 
 struct drawing {
 	const struct graph *graph;
+	const struct lowered *lowered;
 	FILE *file;
+	unsigned kinds, forms; /* that occur: bits of svg_kind_bit and svg_form_bit */
+	bool inserted;
 	int chain_x; /* where every stage's layers begin */
 	int right;   /* end of the longest band's columns */
 };
@@ -63,25 +69,24 @@ static void add_column(struct band *band, const struct graph_step *step, int bra
 		band->column[band->columns++] = (struct column){.step = step, .bracket = bracket};
 }
 
-static void add_bracket(struct band *band, const struct graph *graph, const struct graph_chain *chain)
+/* The layers from `first` on that have the same chain; returns the layer behind them. */
+static int add_bracket(struct band *band, const struct drawing *d, int first)
 {
+	const struct graph *graph = d->graph;
 	const struct mesh *mesh = &graph->mesh;
+	int end = mesh->first_layer[band->stage + 1], last = first;
 	struct bracket *bracket = &band->bracket[band->brackets];
-	*bracket = (struct bracket){.chain = chain};
-	for (int l = mesh->first_layer[band->stage]; l < mesh->first_layer[band->stage + 1]; l++) {
-		if (graph_chain_of(graph, l) != chain)
-			continue;
-		if (!bracket->layers++)
-			bracket->first_layer = l;
-		bracket->last_layer = l;
-	}
-	if (!bracket->layers)
-		return;
-	bracket->without_gather = graph->between_before_gather && band->stage + 1 < mesh->stages &&
-				  bracket->last_layer == mesh->first_layer[band->stage + 1] - 1;
-	for (int i = 0; i < chain->count; i++)
-		add_column(band, &chain->step[i], band->brackets);
+	while (last + 1 < end && graph_chain_of(graph, last + 1) == graph_chain_of(graph, first))
+		last++;
+	*bracket = (struct bracket){.chain = lowered_chain_of(d->lowered, graph, first), .first_layer = first,
+		.dense = graph_chain_of(graph, first) == &graph->dense_layer, .last_layer = last, .more_to = -1};
+	if (band->brackets == RUNS - 1 && last + 1 < end)
+		bracket->more_to = end - 1;
+	bracket->without_gather = graph->between_before_gather && band->stage + 1 < mesh->stages && last == end - 1;
+	for (int i = 0; i < bracket->chain->count; i++)
+		add_column(band, &bracket->chain->step[i], band->brackets);
 	band->brackets++;
+	return bracket->more_to < 0 ? last + 1 : end;
 }
 
 /* The step that a send leaves to the next stage, or NULL. */
@@ -94,21 +99,21 @@ static const struct graph_step *gather_after_send(const struct graph *graph, int
 static void make_band(const struct drawing *d, int stage, struct band *band)
 {
 	const struct graph *graph = d->graph;
-	const struct graph_chain *first = graph_chain_of(graph, graph->mesh.first_layer[stage]);
+	const struct lowered *lowered = d->lowered;
 	memset(band, 0, sizeof *band);
 	band->stage = stage;
 	band->y = TITLE + stage * (band_height(d) + gutter(d));
-	for (int i = 0; stage == 0 && i < graph->before.count; i++)
-		add_column(band, &graph->before.step[i], -1);
+	for (int i = 0; stage == 0 && i < lowered->before.count; i++)
+		add_column(band, &lowered->before.step[i], -1);
 	if (stage && gather_after_send(graph, stage))
 		add_column(band, gather_after_send(graph, stage), -1);
 	int entry = band->columns;
-	add_bracket(band, graph, first);
-	add_bracket(band, graph, first == &graph->layer ? &graph->dense_layer : &graph->layer);
-	for (int i = 0; stage + 1 < graph->mesh.stages && i < graph->between_stages.count; i++)
-		add_column(band, &graph->between_stages.step[i], -1);
-	for (int i = 0; stage + 1 == graph->mesh.stages && i < graph->after.count; i++)
-		add_column(band, &graph->after.step[i], -1);
+	for (int l = graph->mesh.first_layer[stage]; l < graph->mesh.first_layer[stage + 1];)
+		l = add_bracket(band, d, l);
+	for (int i = 0; stage + 1 < graph->mesh.stages && i < lowered->between_stages.count; i++)
+		add_column(band, &lowered->between_stages.step[i], -1);
+	for (int i = 0; stage + 1 == graph->mesh.stages && i < lowered->after.count; i++)
+		add_column(band, &lowered->after.step[i], -1);
 
 	int x = d->chain_x - entry * (BOX + GAP) - (entry ? EXTRA : 0), bracket = -1;
 	for (int i = 0; i < band->columns; i++) {
@@ -161,6 +166,15 @@ static const char *detail_of(
 		snprintf(text, size, "cols %d-%d", columns.first, columns.end - 1);
 		return text;
 	}
+	if (!strcmp(kind, "shared_expert")) {
+		struct range columns = range_cut(model->shared_hidden, mesh->per_stage, part->index);
+		if (step->takes == FORM_SHARDED_ROUTED)
+			return "own rows";
+		snprintf(text, size, "cols %d-%d", columns.first, columns.end - 1);
+		return text;
+	}
+	if (!strcmp(kind, "gather_rows"))
+		return "all groups";
 	if (!strcmp(kind, "head")) {
 		struct range ids = range_cut(model->vocab, mesh->tensor, part->tensor);
 		snprintf(text, size, "ids %d-%d", ids.first, ids.end - 1);
@@ -185,8 +199,8 @@ static int span_of(const struct mesh *mesh, const struct graph_step *step)
 	if (!strcmp(step->kind->name, "send"))
 		return 1;
 	if (step->how == HOW_LOCAL)
-		return mesh->groups > 1 && !strcmp(step->kind->name, "dispatch") ? mesh->per_stage : 1;
-	if (step->kind->takes_how || step->takes == FORM_PARTIAL_STAGE)
+		return 1;
+	if (step->kind->takes_how || !strcmp(step->kind->name, "gather_rows") || step->takes == FORM_PARTIAL_STAGE)
 		return mesh->per_stage;
 	return step->kind->collective ? mesh->tensor : 1;
 }
@@ -207,7 +221,7 @@ static void draw_column(const struct drawing *d, const struct band *band, const 
 			detail = span == 1 ? "one rank" : text;
 		}
 		svg_task(d->file, column->x, lane_middle(band, s) - TALL / 2, BOX, (span - 1) * LANE + TALL,
-			step->kind->name, detail);
+			step->kind->name, detail, step->inserted);
 	}
 }
 
@@ -235,28 +249,6 @@ static void draw_arrows(const struct drawing *d, const struct band *band)
 				lane_middle(band, s) + (d->graph->mesh.tensor - 1) * LANE / 2, FORM_TOKENS, true);
 }
 
-/* "0, 2-3, 5-7", cut off where it grows long. */
-static void list_layers(const struct graph *graph, const struct bracket *bracket, char *text, size_t size)
-{
-	size_t used = 0;
-	*text = '\0';
-	for (int l = bracket->first_layer; l <= bracket->last_layer; l++) {
-		int end = l;
-		if (graph_chain_of(graph, l) != bracket->chain)
-			continue;
-		while (end < bracket->last_layer && graph_chain_of(graph, end + 1) == bracket->chain)
-			end++;
-		if (used + 40 > size) {
-			snprintf(text + used, size - used, ", … %d", bracket->last_layer);
-			return;
-		}
-		used += (size_t) snprintf(text + used, size - used, "%s%d", used ? ", " : "", l);
-		if (end > l)
-			used += (size_t) snprintf(text + used, size - used, "-%d", end);
-		l = end;
-	}
-}
-
 static void draw_brackets(const struct drawing *d, const struct band *band)
 {
 	for (int b = 0; b < band->brackets; b++) {
@@ -271,20 +263,24 @@ static void draw_brackets(const struct drawing *d, const struct band *band)
 		int top = band->y + HEAD - 10, bottom = band->y + band_height(d) - 14;
 		char text[160];
 		svg_box(d->file, left, top, right - left, bottom - top, "bracket");
-		const char *kind = bracket->chain == &d->graph->layer ? "layer" : "dense layer";
-		char numbers[96];
-		list_layers(d->graph, bracket, numbers, sizeof numbers);
-		if (bracket->layers == 1)
-			snprintf(text, sizeof text, "%s %s", kind, numbers);
+		const char *kind = bracket->dense ? "dense layer" : "layer";
+		int layers = bracket->last_layer - bracket->first_layer + 1;
+		if (layers == 1)
+			snprintf(text, sizeof text, "%s %d", kind, bracket->first_layer);
 		else
-			snprintf(text, sizeof text, "%ss %s: × %d", kind, numbers, bracket->layers);
+			snprintf(text, sizeof text, "%ss %d-%d: × %d", kind, bracket->first_layer, bracket->last_layer, layers);
+		if (bracket->more_to >= 0) {
+			size_t used = strlen(text);
+			snprintf(text + used, sizeof text - used, "; layers %d-%d, of both kinds, follow likewise",
+				bracket->last_layer + 1, bracket->more_to);
+		}
 		if (bracket->without_gather) {
 			size_t used = strlen(text);
 			snprintf(text + used, sizeof text - used, "; layer %d sends before its all_gather",
 				bracket->last_layer);
 		}
 		svg_text(d->file, left + 2, top - 6, "note", text);
-		if (bracket->layers > 1) { /* the way back to the next layer */
+		if (layers > 1) { /* the way back to the next layer */
 			int y = bottom - 12;
 			const int back[4][2] = {{right - 8, y - 12}, {right - 8, y}, {left + 8, y}, {left + 8, y - 12}};
 			svg_path(d->file, back, 4, FORM_TOKENS);
@@ -348,16 +344,28 @@ static void draw_title(const struct drawing *d)
 	svg_text(d->file, MARGIN, 58, "subtitle", text);
 }
 
-void draw_graph(const struct graph *graph, FILE *file)
+/* What occurs, for the legend. */
+static void note_what_occurs(struct drawing *d, const struct band *band)
 {
-	struct drawing d = {.graph = graph, .file = file};
+	d->forms |= svg_form_bit(FORM_TOKENS);
+	for (int i = 0; i < band->columns; i++) {
+		d->inserted |= band->column[i].step->inserted;
+		d->kinds |= svg_kind_bit(band->column[i].step->kind->name);
+		d->forms |= svg_form_bit(band->column[i].step->takes);
+	}
+}
+
+void draw_graph(const struct graph *graph, const struct lowered *lowered, FILE *file)
+{
+	struct drawing d = {.graph = graph, .lowered = lowered, .file = file};
 	struct band band, next;
 	int entry =
-		graph->before.count > graph->between_before_gather ? graph->before.count : graph->between_before_gather;
+		lowered->before.count > graph->between_before_gather ? lowered->before.count : graph->between_before_gather;
 	int stages = graph->mesh.stages;
 	d.chain_x = MARGIN + LABEL + GAP + entry * (BOX + GAP) + EXTRA;
 	for (int stage = 0; stage < stages; stage++) {
 		make_band(&d, stage, &band);
+		note_what_occurs(&d, &band);
 		if (band_right(&band) > d.right)
 			d.right = band_right(&band);
 	}
@@ -380,6 +388,6 @@ void draw_graph(const struct graph *graph, FILE *file)
 		make_band(&d, stage + 1, &next);
 		draw_send(&d, &band, &next);
 	}
-	svg_legend(file, MARGIN, bottom + 24, width - MARGIN);
+	svg_legend(file, MARGIN, bottom + 24, width - MARGIN, d.kinds, d.forms, d.inserted);
 	svg_end(file);
 }

@@ -7,14 +7,15 @@
  *   ┌──────────────────────────────────────────────────────────────────────────────────────┘
  *   stage 1 └→ …
  *
- * Lanes are devices, grouped by stage; columns are steps; a layer's chain is drawn once a stage, for all layers
- * that repeat it; collectives span their members' lanes; arrows between steps carry the message's form. */
+ * Lanes are devices, grouped by stage; columns are tasks, inserted ones dashed; a layer's chain is drawn once for each
+ * run of layers that repeat it, in their order; collectives span their members' lanes; arrows between steps carry the message's form. */
 #ifndef OCTANT_TOOLS_DRAW_H
 #define OCTANT_TOOLS_DRAW_H
 
 #include <stdio.h>
 #include "runtime/graph.h"
+#include "tools/lowered.h"
 
-void draw_graph(const struct graph *graph, FILE *file);
+void draw_graph(const struct graph *graph, const struct lowered *lowered, FILE *file);
 
 #endif

@@ -17,7 +17,7 @@ static const char style[] =
 	".background{fill:#ffffff}.band{fill:#f5f7fa;stroke:#cbd2d9}.bracket{fill:#ffffff;stroke:#9aa5b1;stroke-"
 	"dasharray:6 3}"
 	".rule{fill:#e4e7eb}"
-	".task{stroke:#323f4b;stroke-width:1}"
+	".task{stroke:#323f4b;stroke-width:1}.inserted{stroke-dasharray:4 2}"
 	".ends{fill:#d9e2ec}.attention{fill:#a6c8ff}.route{fill:#ffe08a}.experts{fill:#a8e6b0}.join{fill:#ffc09f}"
 	".exchange{fill:#d9bbf9}.send{fill:#b8c4ce}"
 	".line{fill:none;stroke:#323f4b;stroke-width:1.6}"
@@ -91,6 +91,9 @@ static const struct {
 	{"route", "route"},
 	{"experts", "experts"},
 	{"mlp", "experts"},
+	{"shared_expert", "experts"},
+	{"norm", "attention"},
+	{"gather_rows", "join"},
 	{"all_reduce", "join"},
 	{"reduce_scatter", "join"},
 	{"all_gather", "join"},
@@ -107,11 +110,11 @@ static const char *class_of(const char *kind)
 	return "ends";
 }
 
-void svg_task(FILE *file, int x, int y, int width, int height, const char *kind, const char *detail)
+void svg_task(FILE *file, int x, int y, int width, int height, const char *kind, const char *detail, bool inserted)
 {
 	char class[64];
 	int middle = y + height / 2;
-	snprintf(class, sizeof class, "task %s", class_of(kind));
+	snprintf(class, sizeof class, "task %s%s", class_of(kind), inserted ? " inserted" : "");
 	svg_box(file, x, y, width, height, class);
 	svg_text(file, x + width / 2, detail ? middle - 3 : middle + 4, "kind", kind);
 	if (detail)
@@ -158,33 +161,52 @@ void svg_path(FILE *file, const int (*point)[2], int count, enum form form)
 	fputs("\"/>\n", file);
 }
 
-int svg_legend(FILE *file, int x, int y, int width)
+static const struct {
+	const char *kind, *text;
+} boxes[] = {
+	{"embed", "embedding, head, sampling"},
+	{"attention", "attention, norm"},
+	{"route", "router"},
+	{"experts", "experts, MLP"},
+	{"all_reduce", "joins partial sums or rows"},
+	{"dispatch", "rows to experts and back"},
+	{"send", "to the next stage"},
+};
+static const struct {
+	enum form form;
+	const char *text;
+} lines[] = {
+	{FORM_REPLICATED, "replicated: all rows of the group on each of its devices"},
+	{FORM_SHARDED, "row shards: each device its own rows"},
+	{FORM_PARTIAL, "partial sums: addends, still to be joined"},
+	{FORM_GROUPED, "rows grouped by expert"},
+	{FORM_TOKENS, "token ids, logits, q k v"},
+};
+
+unsigned svg_kind_bit(const char *kind)
 {
-	static const struct {
-		const char *kind, *text;
-	} boxes[] = {
-		{"embed", "embedding, head, sampling"},
-		{"attention", "attention"},
-		{"route", "router"},
-		{"experts", "experts, MLP"},
-		{"all_reduce", "joins partial sums or rows"},
-		{"dispatch", "rows to experts and back"},
-		{"send", "to the next stage"},
-	};
-	static const struct {
-		enum form form;
-		const char *text;
-	} lines[] = {
-		{FORM_REPLICATED, "replicated: all rows of the group on each of its devices"},
-		{FORM_SHARDED, "row shards: each device its own rows"},
-		{FORM_PARTIAL, "partial sums: addends, still to be joined"},
-		{FORM_GROUPED, "rows grouped by expert"},
-		{FORM_TOKENS, "token ids, logits, q k v"},
-	};
+	for (size_t i = 0; i < sizeof boxes / sizeof *boxes; i++)
+		if (!strcmp(class_of(boxes[i].kind), class_of(kind)))
+			return 1u << i;
+	return 0;
+}
+
+unsigned svg_form_bit(enum form form)
+{
+	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+		if (forms[form].class && !strcmp(forms[lines[i].form].class, forms[form].class))
+			return 1u << i;
+	return 0;
+}
+
+int svg_legend(FILE *file, int x, int y, int width, unsigned kinds_used, unsigned forms_used, bool inserted)
+{
 	int at = x, top = y;
 	for (size_t i = 0; i < sizeof boxes / sizeof *boxes; i++) {
 		char class[64];
 		int wide = 46 + (int) strlen(boxes[i].text) * 7;
+		if (!(kinds_used >> i & 1))
+			continue;
 		if (at + wide > width) {
 			at = x;
 			y += 26;
@@ -194,10 +216,16 @@ int svg_legend(FILE *file, int x, int y, int width)
 		svg_text(file, at + 28, y + 11, "note", boxes[i].text);
 		at += wide;
 	}
+	if (inserted) {
+		svg_box(file, at, y, 22, 14, "background task inserted");
+		svg_text(file, at + 28, y + 11, "note", "not in the description: inserted");
+	}
 	at = x;
 	y += 28;
 	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
 		int wide = 70 + (int) strlen(lines[i].text) * 7;
+		if (!(forms_used >> i & 1))
+			continue;
 		if (at + wide > width) {
 			at = x;
 			y += 26;

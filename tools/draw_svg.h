@@ -4,6 +4,7 @@
 #ifndef OCTANT_TOOLS_DRAW_SVG_H
 #define OCTANT_TOOLS_DRAW_SVG_H
 
+#include <stdbool.h>
 #include <stdio.h>
 #include "runtime/form.h"
 
@@ -14,8 +15,9 @@ void svg_end(FILE *file);
 void svg_text(FILE *file, int x, int y, const char *class, const char *text);
 void svg_box(FILE *file, int x, int y, int width, int height, const char *class);
 
-/* A task: its colour by kind, its name and a second line that may be NULL; the texts are in the middle. */
-void svg_task(FILE *file, int x, int y, int width, int height, const char *kind, const char *detail);
+/* A task: its colour by kind, its name and a second line that may be NULL; the texts are in the middle. Inserted ones
+ * have a dashed border. */
+void svg_task(FILE *file, int x, int y, int width, int height, const char *kind, const char *detail, bool inserted);
 
 /* A message between two steps, drawn in its form's line; text above it when `named`. */
 void svg_arrow(FILE *file, int from, int to, int y, enum form form, bool named);
@@ -23,7 +25,11 @@ void svg_arrow(FILE *file, int from, int to, int y, enum form form, bool named);
 /* A message to the next stage, along a path of `count` points. */
 void svg_path(FILE *file, const int (*point)[2], int count, enum form form);
 
-/* Colours of kinds and lines of forms; returns the height used. */
-int svg_legend(FILE *file, int x, int y, int width);
+/* What tells colours of kinds apart, and lines of forms: bits for svg_legend. */
+unsigned svg_kind_bit(const char *kind);
+unsigned svg_form_bit(enum form form);
+
+/* Those colours and lines that occur, and what a dashed box is where there are any; returns the height used. */
+int svg_legend(FILE *file, int x, int y, int width, unsigned kinds, unsigned forms, bool inserted);
 
 #endif

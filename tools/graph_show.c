@@ -2,11 +2,12 @@
  *
  * `octant graph show` as text: the plan's allocation table and module division, computed. */
 #include "tools/graph_show.h"
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include "tasks/run.h"
 
-/* Distinct parts of the model: each stage's tensor shards and expert parts. The plan's 2 × 2 × 2 are 8. */
+/* Distinct parts of the model: each stage's tensor shards and expert parts. The plan's 2 × 2 × 2 are 8. Where a stage has
+ * several attention groups, each has all tensor shards: copies of the same parts. */
 static int parts_of(const struct mesh *mesh)
 {
 	return mesh->stages * (mesh->tensor + mesh->experts * mesh->expert_tensor);
@@ -16,14 +17,17 @@ void graph_show_mesh(const struct graph *graph, FILE *file)
 {
 	const struct mesh *mesh = &graph->mesh;
 	char groups[48] = "";
-	if (mesh->groups > 1)
+	char copies[64] = "";
+	if (mesh->groups > 1) {
 		snprintf(groups, sizeof groups, ", %d attention groups", mesh->groups);
+		snprintf(copies, sizeof copies, " (%d placed: each group has its tensor shards)", 2 * mesh->devices);
+	}
 	fprintf(file,
-		"mesh: %d stage%s of %d device%s (tensor %d, experts %d, expert_tensor %d%s), %d parts on %d "
+		"mesh: %d stage%s of %d device%s (tensor %d, experts %d, expert_tensor %d%s), %d %sparts%s on %d "
 		"device%s\n",
 		mesh->stages, mesh->stages > 1 ? "s" : "", mesh->per_stage, mesh->per_stage > 1 ? "s" : "",
-		mesh->tensor, mesh->experts, mesh->expert_tensor, groups, parts_of(mesh), mesh->devices,
-		mesh->devices > 1 ? "s" : "");
+		mesh->tensor, mesh->experts, mesh->expert_tensor, groups, parts_of(mesh), *copies ? "distinct " : "", copies,
+		mesh->devices, mesh->devices > 1 ? "s" : "");
 }
 
 static const char *billions(double parameters, char *text, size_t size)
@@ -120,8 +124,9 @@ static const char *range_text(struct range range, char *text, size_t size)
 	return text;
 }
 
-static void show_allocation(const struct graph *graph, const struct account *accounts, FILE *file)
+static void show_allocation(const struct graph_shown *shown, FILE *file)
 {
+	const struct graph *graph = shown->graph;
 	const struct mesh *mesh = &graph->mesh;
 	const struct model *model = &graph->model;
 	char layers[32], heads[32], kv_heads[32], experts[64], parameters[32], column[4][32];
@@ -130,7 +135,8 @@ static void show_allocation(const struct graph *graph, const struct account *acc
 		"KV", "buffers", "total", "of memory");
 	for (int i = 0; i < mesh->devices; i++) {
 		const struct mesh_part *part = &mesh->part[i];
-		const struct account *account = &accounts[i];
+		const struct account *account = &shown->account[i];
+		const struct deployment_account *memory = &shown->memory[i];
 		struct range range = {mesh->first_layer[part->stage], mesh->first_layer[part->stage + 1]};
 		range_text(range, layers, sizeof layers);
 		range_text(mesh_heads(mesh, model, part->tensor), heads, sizeof heads);
@@ -144,21 +150,26 @@ static void show_allocation(const struct graph *graph, const struct account *acc
 		fprintf(file, "  %-6d %-5d %-8s %-6d %-7s %-8s %-5d %-12s %10s %11s %11s %11s %11s", part->device,
 			part->stage, layers, part->tensor, heads, kv_heads, part->group, experts,
 			billions(account->parameters, parameters, sizeof parameters),
-			bytes(account->weights, column[0], sizeof column[0]),
-			bytes(account->kv, column[1], sizeof column[1]),
-			bytes(account->activations + account->workspace, column[2], sizeof column[2]),
-			bytes(account->total, column[3], sizeof column[3]));
+			bytes((double) memory->weights, column[0], sizeof column[0]),
+			bytes((double) memory->kv, column[1], sizeof column[1]),
+			bytes(shown->total[i] - (double) memory->weights - (double) memory->kv, column[2], sizeof column[2]),
+			bytes(shown->total[i], column[3], sizeof column[3]));
 		if (account->limit > 0)
-			fprintf(file, "  %.1f %%%s\n", 100 * account->total / account->limit,
-				account->total > account->limit ? ": too much" : "");
+			fprintf(file, "  %.1f %%%s\n", 100 * shown->total[i] / account->limit,
+				shown->total[i] > account->limit ? ": too much" : "");
 		else
 			fprintf(file, "  the host's\n");
 	}
-	fprintf(file, "  KV: %s, %.0f pages of %d tokens a pool, for %d sequences of %d tokens%s\n",
-		dtype_name(graph->kv.dtype), accounts_pages(graph), graph->kv.page_tokens, graph->limits.sequences,
+	fprintf(file, "  weights: packed, in %s\n", dtype_name(graph->compute));
+	fprintf(file, "  KV: %s, %lld pages of %d tokens a pool, for %d sequences of %d tokens%s\n",
+		dtype_name(graph->kv.dtype), (long long) shown->sizes.pages, graph->kv.page_tokens, graph->limits.sequences,
 		graph->limits.tokens_per_sequence,
 		graph->limits.tokens_described > graph->limits.tokens_per_sequence ? " (the model's own limit)" : "");
-	fprintf(file, "  buffers: %d slots of %d rows, and workspace\n", graph->schedule.slots, accounts_rows(graph));
+	fprintf(file, "  buffers: %d slots of %d rows%s\n", shown->sizes.slots, shown->sizes.max_rows,
+		graph->machine.host ? "" : ", and workspace");
+	if (graph->machine.host)
+		fprintf(file, "  each worker has a workspace of %s besides; a run has fewer pages where the host's memory or the "
+			"input's length asks for fewer\n", bytes((double) shown->workspace, column[0], sizeof column[0]));
 }
 
 static const char *verdict(double imbalance)
@@ -166,11 +177,11 @@ static const char *verdict(double imbalance)
 	return imbalance < 1.02 ? "balanced" : imbalance < 1.15 ? "nearly balanced" : "not balanced";
 }
 
-static void show_division(const struct graph *graph, const struct account *accounts, FILE *file)
+static void show_division(const struct graph_shown *shown, FILE *file)
 {
+	const struct graph *graph = shown->graph;
 	const struct mesh *mesh = &graph->mesh;
-	double memory = accounts_imbalance(accounts, mesh->devices, offsetof(struct account, total));
-	double load = accounts_imbalance(accounts, mesh->devices, offsetof(struct account, flops));
+	double memory = shown->memory_imbalance, load = shown->load_imbalance;
 	int expert_parts = mesh->experts * mesh->expert_tensor;
 	fprintf(file, "\nmodule division: %d parts = %d stage%s × (%d tensor shard%s + %d %s)\n", parts_of(mesh),
 		mesh->stages, mesh->stages > 1 ? "s" : "", mesh->tensor, mesh->tensor > 1 ? "s" : "", expert_parts,
@@ -185,50 +196,60 @@ static void show_division(const struct graph *graph, const struct account *accou
 			mesh->groups);
 	fprintf(file, "  memory: largest / mean = %.3f, %s\n", memory, verdict(memory));
 	fprintf(file, "  load: largest / mean = %.3f, %s (FLOPs of a decoded token at context %.0f, routing even)\n",
-		load, verdict(load), accounts[0].context);
+		load, verdict(load), shown->account[0].context);
+}
+
+static void show_step(const struct graph_step *step, FILE *file)
+{
+	char text[96];
+	snprintf(text, sizeof text, "%s%s%s%s%s", step->inserted ? "+ " : "", step->kind->name,
+		step->over == OVER_TENSOR    ? " over tensor"
+		: step->over == OVER_EXPERTS ? " over experts"
+					     : "",
+		step->how == HOW_LOCAL        ? ", local"
+		: step->how == HOW_ALL_TO_ALL ? ", all_to_all"
+					      : "",
+		step->kind->collective && step->how != HOW_LOCAL ? " (collective)" : "");
+	fprintf(file, "    %-48s %s -> %s\n", text, form_name(step->takes), form_name(step->leaves));
 }
 
 static void show_chain(const struct graph_chain *chain, const char *name, const char *note, FILE *file)
 {
-	bool inserted = false;
+	const char *told = NULL;
 	fprintf(file, "  %s%s:\n", name, note);
+	for (int i = 0; i < chain->count; i++)
+		show_step(&chain->step[i], file);
 	for (int i = 0; i < chain->count; i++) {
 		const struct graph_step *step = &chain->step[i];
-		char text[96];
-		snprintf(text, sizeof text, "%s%s%s%s", step->inserted ? "+ " : "", step->kind->name,
-			step->over == OVER_TENSOR    ? " over tensor"
-			: step->over == OVER_EXPERTS ? " over experts"
-						     : "",
-			step->how == HOW_LOCAL        ? ", local"
-			: step->how == HOW_ALL_TO_ALL ? ", all_to_all"
-						      : "");
-		fprintf(file, "    %-36s %s -> %s\n", text, form_name(step->takes), form_name(step->leaves));
-		inserted |= step->inserted;
+		if (!step->inserted || lowered_why(step) == told)
+			continue;
+		told = lowered_why(step);
+		bool split = !strncmp(told, "in place of", 11); /* three steps, one reason */
+		fprintf(file, "    + %s inserted %s%s\n", split ? "qkv, all_reduce and attend are" : step->kind->name,
+			split ? "" : "by the lowering: ", told);
 	}
-	if (inserted)
-		fprintf(file, "    + inserted in place of attention: the model's q and k norms span all heads, whose "
-			      "squares must be "
-			      "summed over the tensor ranks\n");
 }
 
-static void show_chains(const struct graph *graph, FILE *file)
+static void show_chains(const struct graph_shown *shown, FILE *file)
 {
+	const struct graph *graph = shown->graph;
 	int dense = model_dense_layers(&graph->model);
 	char note[64];
-	fprintf(file, "\nchains:\n");
-	show_chain(&graph->before, "before", "", file);
+	fprintf(file, "\nchains, as lowered (+: inserted):\n");
+	show_chain(&shown->lowered.before, "before", "", file);
 	if (dense < graph->model.layers) {
-		snprintf(note, sizeof note, " (%d layers)", graph->model.layers - dense);
-		show_chain(&graph->layer, "layer", note, file);
+		snprintf(note, sizeof note, " (%d layer%s)", graph->model.layers - dense,
+			graph->model.layers - dense > 1 ? "s" : "");
+		show_chain(&shown->lowered.layer, "layer", note, file);
 	}
 	if (dense) {
-		snprintf(note, sizeof note, " (%d layers)", dense);
-		show_chain(&graph->dense_layer, "dense_layer", note, file);
+		snprintf(note, sizeof note, " (%d layer%s)", dense, dense > 1 ? "s" : "");
+		show_chain(&shown->lowered.dense_layer, "dense_layer", note, file);
 	}
 	if (graph->mesh.stages > 1)
-		show_chain(&graph->between_stages, "between_stages",
+		show_chain(&shown->lowered.between_stages, "between_stages",
 			graph->between_before_gather ? " (before the last layer's all_gather)" : "", file);
-	show_chain(&graph->after, "after", "", file);
+	show_chain(&shown->lowered.after, "after", "", file);
 }
 
 static void show_schedule(const struct graph *graph, FILE *file)
@@ -257,15 +278,42 @@ static void show_schedule(const struct graph *graph, FILE *file)
 			graph->workload.new_tokens, (unsigned long long) graph->workload.seed);
 }
 
-void graph_show_text(const struct graph *graph, const struct account *accounts, FILE *file)
+int graph_show_make(const struct graph *graph, struct graph_shown *shown, struct error *error)
 {
+	struct batcher_options options;
+	double load[MESH_MAX_DEVICES], pages = accounts_pages(graph);
+	run_batcher_options(graph, 1, &options);
+	*shown = (struct graph_shown){.graph = graph};
+	shown->sizes = (struct deployment_sizes){options.slots, batcher_max_rows(&options), batcher_max_samples(&options),
+		options.seats, pages < INT32_MAX ? (int64_t) pages : INT32_MAX};
+	int code = deployment_measure(graph, graph->compute, &shown->sizes, shown->memory, error);
+	if (!code)
+		code = lowered_make(graph, &shown->lowered, error);
+	if (code)
+		return code;
+	accounts_make(graph, shown->account);
+	for (int i = 0; i < graph->mesh.devices; i++) {
+		const struct deployment_account *memory = &shown->memory[i];
+		shown->total[i] = (double) memory->total + (graph->machine.host ? 0 : (double) memory->workspace);
+		load[i] = shown->account[i].flops;
+		if (memory->workspace > shown->workspace)
+			shown->workspace = memory->workspace;
+	}
+	shown->memory_imbalance = accounts_imbalance(shown->total, graph->mesh.devices);
+	shown->load_imbalance = accounts_imbalance(load, graph->mesh.devices);
+	return 0;
+}
+
+void graph_show_text(const struct graph_shown *shown, FILE *file)
+{
+	const struct graph *graph = shown->graph;
 	fprintf(file, "graph: %s%s%s%s\n", graph->name, *graph->path ? " (" : " (this machine's default)", graph->path,
 		*graph->path ? ")" : "");
 	show_model(graph, file);
 	show_machine(graph, file);
 	graph_show_mesh(graph, file);
-	show_allocation(graph, accounts, file);
-	show_division(graph, accounts, file);
-	show_chains(graph, file);
+	show_allocation(shown, file);
+	show_division(shown, file);
+	show_chains(shown, file);
 	show_schedule(graph, file);
 }

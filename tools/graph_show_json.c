@@ -2,7 +2,6 @@
  *
  * `octant graph show --json`: the same for programs. Device entries have the keys of metrics.json. */
 #include <jansson.h>
-#include <stddef.h>
 #include "tools/graph_show.h"
 
 /* A count of bytes or parameters; limits that no machine has may exceed 64 bits. */
@@ -16,8 +15,12 @@ static json_t *range_json(struct range range)
 	return json_pack("[i, i]", range.first, range.end);
 }
 
-static json_t *device_json(const struct graph *graph, const struct mesh_part *part, const struct account *account)
+static json_t *device_json(const struct graph_shown *shown, int i)
 {
+	const struct graph *graph = shown->graph;
+	const struct mesh_part *part = &graph->mesh.part[i];
+	const struct account *account = &shown->account[i];
+	const struct deployment_account *memory = &shown->memory[i];
 	const struct mesh *mesh = &graph->mesh;
 	const struct model *model = &graph->model;
 	struct range layers = {mesh->first_layer[part->stage], mesh->first_layer[part->stage + 1]};
@@ -27,9 +30,10 @@ static json_t *device_json(const struct graph *graph, const struct mesh_part *pa
 		range_json(mesh_heads(mesh, model, part->tensor)), "kv_heads",
 		range_json(mesh_kv_heads(mesh, model, part->tensor)), "expert_range",
 		model->experts ? range_json(mesh_expert_range(mesh, model, part->experts)) : json_null(), "parameters",
-		whole(account->parameters), "weight_bytes", whole(account->weights), "kv_bytes", whole(account->kv),
-		"activation_bytes", whole(account->activations), "workspace_bytes", whole(account->workspace),
-		"total_bytes", whole(account->total), "memory_bytes", whole(account->limit), "flops_per_token",
+		whole(account->parameters), "weight_bytes", (json_int_t) memory->weights, "kv_bytes",
+		(json_int_t) memory->kv, "activation_bytes", (json_int_t) memory->activations, "workspace_bytes",
+		(json_int_t) memory->workspace, "total_bytes", whole(shown->total[i]), "memory_bytes",
+		whole(account->limit), "flops_per_token",
 		account->flops);
 }
 
@@ -41,9 +45,10 @@ static json_t *chain_json(const struct graph_chain *chain)
 	for (int i = 0; i < chain->count; i++) {
 		const struct graph_step *step = &chain->step[i];
 		json_array_append_new(
-			steps, json_pack("{s:s, s:s?, s:s?, s:s, s:s, s:b}", "task", step->kind->name, "over",
+			steps, json_pack("{s:s, s:s?, s:s?, s:s, s:s, s:b, s:b}", "task", step->kind->name, "over",
 				       overs[step->over], "how", hows[step->how], "takes", form_name(step->takes),
-				       "leaves", form_name(step->leaves), "inserted", step->inserted));
+				       "leaves", form_name(step->leaves), "inserted", step->inserted, "collective",
+				       step->kind->collective && step->how != HOW_LOCAL));
 	}
 	return steps;
 }
@@ -80,23 +85,23 @@ static json_t *requirements_json(const struct graph *graph)
 	return requirements;
 }
 
-int graph_show_json(const struct graph *graph, const struct account *accounts, FILE *file, struct error *error)
+int graph_show_json(const struct graph_shown *shown, FILE *file, struct error *error)
 {
+	const struct graph *graph = shown->graph;
+	const struct lowered *lowered = &shown->lowered;
 	const struct mesh *mesh = &graph->mesh;
 	json_t *devices = json_array();
 	for (int i = 0; i < mesh->devices; i++)
-		json_array_append_new(devices, device_json(graph, &mesh->part[i], &accounts[i]));
+		json_array_append_new(devices, device_json(shown, i));
 	json_t *root = json_pack("{s:s, s:s, s:o, s:s, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i}, s:o, s:{s:f, s:f}, "
 				 "s:{s:o, s:o, s:o, s:o, s:o}, s:b, s:s, s:s, s:s, s:o}",
 		"graph", graph->name, "path", graph->path, "model", model_json(graph), "machine", graph->machine.name,
 		"mesh", "stages", mesh->stages, "tensor", mesh->tensor, "experts", mesh->experts, "expert_tensor",
 		mesh->expert_tensor, "per_stage", mesh->per_stage, "groups", mesh->groups, "devices", mesh->devices,
 		"devices", devices, "imbalance", "memory",
-		accounts_imbalance(accounts, mesh->devices, offsetof(struct account, total)), "load",
-		accounts_imbalance(accounts, mesh->devices, offsetof(struct account, flops)), "chains", "before",
-		chain_json(&graph->before), "layer", chain_json(&graph->layer), "dense_layer",
-		chain_json(&graph->dense_layer), "between_stages", chain_json(&graph->between_stages), "after",
-		chain_json(&graph->after), "send_before_all_gather", graph->between_before_gather, "compute",
+		shown->memory_imbalance, "load", shown->load_imbalance, "chains", "before", chain_json(&lowered->before),
+		"layer", chain_json(&lowered->layer), "dense_layer", chain_json(&lowered->dense_layer), "between_stages",
+		chain_json(&lowered->between_stages), "after", chain_json(&lowered->after), "send_before_all_gather", graph->between_before_gather, "compute",
 		dtype_name(graph->compute), "kv_dtype", dtype_name(graph->kv.dtype), "policy", graph->schedule.policy,
 		"require", requirements_json(graph));
 	if (!root)
