@@ -2,7 +2,8 @@
  *
  * The memory of one device, taken once at the start and given out from front to back: weights, KV pools,
  * slots. On a logical device it is host memory, page-aligned, reserved but not touched, so that a KV pool
- * costs what is used of it.
+ * costs what is used of it: pages are taken from its start (kv_pages.h), so that huge pages (2 MB) add at most
+ * one at either end of what is used.
  *
  *   base                                                  base + bytes
  *   | weights | KV pool | KV pool | … | slot 0 | slot 1 | … |
