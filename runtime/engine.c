@@ -10,6 +10,8 @@
  * taken once a submission of an ordered call, once at the end of one, and at the end of a micro-batch. */
 #include "runtime/engine.h"
 #include "runtime/engine_homes.h"
+#include "runtime/record_log.h"
+#include "runtime/watchdog.h"
 #include "runtime/engine_crew.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -17,19 +19,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#define RECORDS_A_BLOCK 16384
-
-struct record_block {
-	struct record_block *next;
-	size_t used;
-	struct task_record record[RECORDS_A_BLOCK];
-};
 
 struct worker { /* touched by its own thread, but for `now_running` */
 	void *workspace;
-	struct record_block *records; /* newest first */
+	struct record_log records;
 	struct engine_call *now_running;
 } __attribute__((aligned(64)));
 
@@ -57,13 +51,7 @@ struct engine {
 	int guarded_count;
 
 	long submitted, finished; /* calls */
-	double watchdog_s;
-#ifndef STARPU_SIMGRID
-	pthread_t watchdog;
-	pthread_mutex_t watchdog_mutex;
-	pthread_cond_t watchdog_wake;
-	bool watching, closing;
-#endif
+	struct watchdog *watchdog; /* NULL: none */
 };
 
 struct engine_buffer {
@@ -114,17 +102,7 @@ static void describe_call(const struct engine_call *call, char *text, size_t siz
 
 static void keep_record(struct worker *worker, int index, const struct engine_call *call, double begin, double end)
 {
-	struct record_block *block = worker->records;
-	if (!block || block->used == RECORDS_A_BLOCK) {
-		/* one allocation in 16,384 calls; a trace that ends early is better than a run that fails */
-		block = malloc(sizeof *block);
-		if (!block)
-			return;
-		block->next = worker->records;
-		block->used = 0;
-		worker->records = block;
-	}
-	block->record[block->used++] = (struct task_record){
+	record_log_add(&worker->records, &(struct task_record){
 		.kind = (uint32_t) call->type->kind,
 		.collective = engine_call_moves(call),
 		.devices = call->devices,
@@ -134,7 +112,7 @@ static void keep_record(struct worker *worker, int index, const struct engine_ca
 		.phase = (uint8_t) call->phase,
 		.start_s = begin,
 		.end_s = end,
-	};
+	});
 }
 
 static void guard(const struct engine *engine, const struct engine_call *call, bool only_own)
@@ -247,9 +225,17 @@ static int check_started(struct engine *engine, struct error *error)
 	return 0;
 }
 
-#ifndef STARPU_SIMGRID
-static void report_standstill(struct engine *engine, double seconds)
+static long calls_ended(void *context, bool *idle)
 {
+	struct engine *engine = context;
+	long finished = __atomic_load_n(&engine->finished, __ATOMIC_RELAXED);
+	*idle = finished == __atomic_load_n(&engine->submitted, __ATOMIC_RELAXED);
+	return finished;
+}
+
+static void report_standstill(void *context, double seconds)
+{
+	struct engine *engine = context;
 	fprintf(stderr, "octant: no task has ended for %.0f s: %ld submitted, %ld ended, %d ready\n", seconds,
 		__atomic_load_n(&engine->submitted, __ATOMIC_RELAXED),
 		__atomic_load_n(&engine->finished, __ATOMIC_RELAXED), starpu_task_nready());
@@ -262,32 +248,6 @@ static void report_standstill(struct engine *engine, double seconds)
 	}
 }
 
-static void *watch(void *arg)
-{
-	struct engine *engine = arg;
-	long before = -1;
-	double since = engine_now(engine);
-	pthread_mutex_lock(&engine->watchdog_mutex);
-	while (!engine->closing) {
-		struct timespec until;
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec += 1;
-		pthread_cond_timedwait(&engine->watchdog_wake, &engine->watchdog_mutex, &until);
-		long finished = __atomic_load_n(&engine->finished, __ATOMIC_RELAXED);
-		double now = engine_now(engine);
-		if (finished != before || finished == __atomic_load_n(&engine->submitted, __ATOMIC_RELAXED)) {
-			before = finished;
-			since = now;
-		} else if (now - since > engine->watchdog_s) {
-			report_standstill(engine, now - since);
-			since = now;
-		}
-	}
-	pthread_mutex_unlock(&engine->watchdog_mutex);
-	return NULL;
-}
-#endif
-
 int engine_start(const struct engine_options *options, struct engine **out, struct error *error)
 {
 	struct engine *engine = NULL;
@@ -296,7 +256,6 @@ int engine_start(const struct engine_options *options, struct engine **out, stru
 	memset(engine, 0, sizeof *engine);
 	engine->record = options->record;
 	engine->tasks = options->tasks;
-	engine->watchdog_s = options->watchdog_s;
 	STARPU_PTHREAD_MUTEX_INIT(&engine->mutex, NULL);
 	STARPU_PTHREAD_COND_INIT(&engine->ended, NULL);
 
@@ -329,12 +288,14 @@ int engine_start(const struct engine_options *options, struct engine **out, stru
 		goto fail;
 	}
 	engine_crew_started(engine->crew);
-#ifndef STARPU_SIMGRID
-	pthread_mutex_init(&engine->watchdog_mutex, NULL);
-	pthread_cond_init(&engine->watchdog_wake, NULL);
-	if (engine->watchdog_s > 0)
-		engine->watching = !pthread_create(&engine->watchdog, NULL, watch, engine);
-#endif
+	if (options->watchdog_s > 0 && !engine_simulates()) { /* virtual time has no use for it */
+		struct watchdog_subject subject = { calls_ended, report_standstill, engine };
+		code = watchdog_start(options->watchdog_s, &subject, &engine->watchdog, error);
+		if (code) {
+			starpu_shutdown();
+			goto fail;
+		}
+	}
 	*out = engine;
 	return 0;
 fail:
@@ -343,36 +304,17 @@ fail:
 	return code;
 }
 
-static void drop_records(struct engine *engine)
-{
-	for (int w = 0; w < engine->workers; w++)
-		while (engine->worker[w].records) {
-			struct record_block *block = engine->worker[w].records;
-			engine->worker[w].records = block->next;
-			free(block);
-		}
-}
-
 void engine_stop(struct engine *engine)
 {
 	if (!engine)
 		return;
 	starpu_task_wait_for_all();
-#ifndef STARPU_SIMGRID
-	if (engine->watching) {
-		pthread_mutex_lock(&engine->watchdog_mutex);
-		engine->closing = true;
-		pthread_cond_signal(&engine->watchdog_wake);
-		pthread_mutex_unlock(&engine->watchdog_mutex);
-		pthread_join(engine->watchdog, NULL);
-	}
-	pthread_mutex_destroy(&engine->watchdog_mutex);
-	pthread_cond_destroy(&engine->watchdog_wake);
-#endif
+	watchdog_stop(engine->watchdog);
 	starpu_shutdown();
-	drop_records(engine);
-	for (int w = 0; w < engine->workers; w++)
+	for (int w = 0; w < engine->workers; w++) {
+		record_log_move(&engine->worker[w].records, NULL);
 		free(engine->worker[w].workspace);
+	}
 	STARPU_PTHREAD_MUTEX_DESTROY(&engine->mutex);
 	STARPU_PTHREAD_COND_DESTROY(&engine->ended);
 	engine_crew_destroy(engine->crew);
@@ -597,29 +539,17 @@ void engine_reset(struct engine *engine)
 
 /* ---- records */
 
-static int by_start(const void *a, const void *b)
-{
-	double x = ((const struct task_record *) a)->start_s, y = ((const struct task_record *) b)->start_s;
-	return (x > y) - (x < y);
-}
-
 int engine_take_records(struct engine *engine, struct task_record **records, size_t *count, struct error *error)
 {
-	size_t n = 0;
+	size_t n = 0, at = 0;
 	for (int w = 0; w < engine->workers; w++)
-		for (struct record_block *block = engine->worker[w].records; block; block = block->next)
-			n += block->used;
+		n += record_log_count(&engine->worker[w].records);
 	struct task_record *all = malloc((n ? n : 1) * sizeof *all);
 	if (!all)
 		return error_memory(error, "collecting the task records");
-	size_t at = 0;
 	for (int w = 0; w < engine->workers; w++)
-		for (struct record_block *block = engine->worker[w].records; block; block = block->next) {
-			memcpy(all + at, block->record, block->used * sizeof *all);
-			at += block->used;
-		}
-	drop_records(engine);
-	qsort(all, n, sizeof *all, by_start);
+		at += record_log_move(&engine->worker[w].records, all + at);
+	record_sort(all, n);
 	*records = all;
 	*count = n;
 	return 0;
