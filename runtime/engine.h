@@ -94,6 +94,7 @@ struct engine_passage { /* how a simulated call passes its time */
 	int flows;       /* then what it puts on links, all at once */
 	struct flow flow[ENGINE_MAX_FLOWS];
 	double least_s;  /* it lasts at least so long: its own computing and passes over memory meanwhile */
+	double busy_s;   /* on a host: the same while all other workers are busy */
 };
 
 struct engine_simulation {
@@ -106,6 +107,7 @@ struct engine_simulation {
 	int workers; /* of a host's logical devices: CPU workers that serve all calls */
 	double submit_s; /* what a submission takes the submitter */
 	double task_s;   /* what a worker needs for a call besides the call itself */
+	double hop_s;    /* the same for a call that the worker had to wait for; on a host */
 	/* Fills what a call does; on a host `flows` counts for nothing. */
 	void (*pass)(const struct engine_call *call, struct engine_passage *passage);
 };

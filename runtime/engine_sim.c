@@ -21,6 +21,7 @@ struct engine_crew {
 	uint32_t all[ENGINE_MASK_WORDS];
 	uint32_t device[ENGINE_SIMULATED_DEVICES][ENGINE_MASK_WORDS]; /* by CUDA number */
 	uint32_t (*set)[ENGINE_MASK_WORDS]; /* [sets] */
+	double ended[STARPU_NMAXWORKERS];   /* when a host's worker ended its last call */
 };
 
 /* One simulation a process, which starpu_main must find. */
@@ -237,8 +238,9 @@ void engine_crew_submits(const struct engine_crew *crew)
 
 void engine_crew_takes(const struct engine_crew *crew)
 {
-	(void) crew;
-	flows_sleep(present.asked->task_s);
+	const struct engine_simulation *s = present.asked;
+	bool waited = flows_now() > crew->ended[starpu_worker_get_id()];
+	flows_sleep(s->machine->host && waited ? s->hop_s : s->task_s);
 }
 
 int engine_crew_call(struct engine_crew *crew, struct engine_call *call, void *workspace, struct error *error)
@@ -248,10 +250,15 @@ int engine_crew_call(struct engine_crew *crew, struct engine_call *call, void *w
 	struct gpu_flow flow[ENGINE_MAX_FLOWS];
 	double start = starpu_timing_now();
 	int n = 0;
-	(void) crew, (void) workspace;
+	(void) workspace;
 	s->pass(call, &passage);
+	if (s->machine->host) {
+		flows_compute(passage.least_s, passage.busy_s, s->workers);
+		crew->ended[starpu_worker_get_id()] = flows_now();
+		return 0;
+	}
 	flows_sleep(passage.before_s);
-	for (int i = 0; i < passage.flows && !s->machine->host; i++)
+	for (int i = 0; i < passage.flows; i++)
 		if (passage.flow[i].bytes > 0)
 			flow[n++] = (struct gpu_flow){ platform_index(s->devices, passage.flow[i].from),
 				platform_index(s->devices, passage.flow[i].to), passage.flow[i].bytes };

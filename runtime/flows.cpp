@@ -30,6 +30,31 @@ int flows_run(const struct gpu_flow *flows, int count)
 	return 0;
 }
 
+void flows_compute(double alone_s, double busy_s, int workers)
+{
+	static s4u::MutexPtr mutex = s4u::Mutex::create();
+	static s4u::ConditionVariablePtr changed = s4u::ConditionVariable::create();
+	static int running;
+	std::unique_lock<s4u::Mutex> lock(*mutex);
+	running++;
+	changed->notify_all();
+	for (double left = 1; left > 1e-6;) {
+		double company = workers > 1 ? std::fmin(1, (running - 1.0) / (workers - 1)) : 0;
+		double whole = alone_s + company * (busy_s - alone_s), begin = s4u::Engine::get_clock();
+		if (whole <= 0)
+			break;
+		changed->wait_for(lock, left * whole);
+		left -= (s4u::Engine::get_clock() - begin) / whole;
+	}
+	running--;
+	changed->notify_all();
+}
+
+double flows_now(void)
+{
+	return s4u::Engine::get_clock();
+}
+
 void flows_sleep(double seconds)
 {
 	if (seconds > 0)

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "runtime/curve.h"
 #include "runtime/error.h"
 #include "runtime/form.h"
 #include "runtime/mesh.h"
@@ -20,6 +21,7 @@
 #define GRAPH_MAX_STEPS 32
 #define GRAPH_MAX_LINKS 128
 #define GRAPH_MAX_SWITCHES 64
+#define GRAPH_MAX_CURVES 32
 #define GRAPH_TEXT 128
 
 struct graph_place {
@@ -67,6 +69,14 @@ struct graph_machine {
 	int links;
 	struct graph_link link[GRAPH_MAX_LINKS];
 	char interconnect[GRAPH_TEXT];
+
+	/* of a calibrated host */
+	char cpu[GRAPH_TEXT], measured[GRAPH_TEXT]; /* its processor's name, the day */
+	int cores, workers;   /* that it has, and that were busy together */
+	enum dtype compute;   /* that tasks calculated in */
+	double submit_s, task_s, hop_s; /* what the runtime costs (tasks/calibrate.h) */
+	int curves;           /* 0: not calibrated */
+	struct curve curve[GRAPH_MAX_CURVES]; /* each kind of task once */
 };
 
 enum interleave {

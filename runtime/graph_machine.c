@@ -115,6 +115,83 @@ static int check_connected(const struct graph_text *text, const config_setting_t
 	return 0;
 }
 
+/* ---- what octant calibrate measured */
+
+static void read_terms(const struct graph_text *text, const config_setting_t *group, double *term)
+{
+	static const char *const paths[CURVE_TERMS] = {
+		"machine.kinds[].alone.call_s",
+		"machine.kinds[].alone.flop_s",
+		"machine.kinds[].alone.key_flop_s",
+		"machine.kinds[].alone.weight_byte_s",
+		"machine.kinds[].alone.kv_byte_s",
+		"machine.kinds[].alone.row_byte_s",
+	};
+	for (int t = 0; t < CURVE_TERMS; t++)
+		term[t] = graph_number(text, group, paths[t]);
+}
+
+static int read_curve(const struct graph_text *text, const config_setting_t *group, struct graph_machine *machine,
+	struct error *error)
+{
+	const config_setting_t *alone = config_setting_get_member(group, "alone");
+	const config_setting_t *busy = config_setting_get_member(group, "busy");
+	const char *task = graph_word(text, group, "machine.kinds[].task");
+	struct graph_place place = graph_place_of(text, group);
+	struct curve *curve = &machine->curve[machine->curves];
+	if (machine->curves == GRAPH_MAX_CURVES)
+		return graph_error(error, &place, "the machine has more than %d kinds; at most that many are possible",
+			GRAPH_MAX_CURVES);
+	*curve = (struct curve){ .error = graph_number(text, group, "machine.kinds[].error") };
+	if (strlen(task) >= sizeof curve->task)
+		return graph_error(error, &place, "machine.kinds: \"%s\" is no kind of task", task);
+	strcpy(curve->task, task);
+	for (int i = 0; i < machine->curves; i++)
+		if (!strcmp(machine->curve[i].task, task))
+			return graph_error(error, &place, "the machine has two curves of %s; one would be right", task);
+	if (!alone)
+		return graph_error(error, &place, "the machine's curve of %s has no `alone`; alone = { call_s = 1e-6; flop_s = "
+			"1e-11; }, for example, would be right", task);
+	read_terms(text, alone, curve->alone);
+	read_terms(text, busy ? busy : alone, curve->busy);
+	double most = 0;
+	for (int t = 0; t < CURVE_TERMS; t++)
+		most = curve->alone[t] > most ? curve->alone[t] : most;
+	if (most <= 0)
+		return graph_error(error, &place, "by the machine's curve %s takes no time; a number above 0 would be right", task);
+	machine->curves++;
+	return 0;
+}
+
+static int read_calibration(const struct graph_text *text, const config_setting_t *group,
+	struct graph_machine *machine, struct error *error)
+{
+	const config_setting_t *kinds = graph_find(text, group, "machine.kinds");
+	const config_setting_t *runtime = graph_find(text, group, "machine.runtime");
+	struct graph_place place = graph_place_of(text, kinds ? kinds : group);
+	const char *cpu = graph_word(text, group, "machine.cpu"), *day = graph_word(text, group, "machine.measured");
+	const char *compute = graph_word(text, group, "machine.compute");
+	if (kinds && !machine->host)
+		return graph_error(error, &place, "machine.kinds are of a calibrated host; host = true beside them would be right");
+	snprintf(machine->cpu, sizeof machine->cpu, "%s", cpu ? cpu : "");
+	snprintf(machine->measured, sizeof machine->measured, "%s", day ? day : "");
+	machine->compute = compute ? (enum dtype) dtype_parse(compute) : DTYPE_FP32;
+	machine->cores = (int) graph_integer(text, group, "machine.cores");
+	machine->workers = (int) graph_integer(text, group, "machine.workers");
+	if (runtime) {
+		machine->submit_s = graph_number(text, runtime, "machine.runtime.submit_s");
+		machine->task_s = graph_number(text, runtime, "machine.runtime.task_s");
+		machine->hop_s = config_setting_get_member(runtime, "hop_s")
+			? graph_number(text, runtime, "machine.runtime.hop_s") : machine->task_s;
+	}
+	for (int i = 0; kinds && i < config_setting_length(kinds); i++) {
+		int code = read_curve(text, config_setting_get_elem(kinds, (unsigned) i), machine, error);
+		if (code)
+			return code;
+	}
+	return 0;
+}
+
 int graph_read_machine(const struct graph_text *text, struct graph *graph, struct error *error)
 {
 	struct graph_machine *machine = &graph->machine;
@@ -151,5 +228,7 @@ int graph_read_machine(const struct graph_text *text, struct graph *graph, struc
 			};
 	}
 	code = read_links(text, graph_find(text, group, "machine.links"), machine, error);
-	return code ? code : check_connected(text, group, machine, error);
+	if (!code)
+		code = check_connected(text, group, machine, error);
+	return code ? code : read_calibration(text, group, machine, error);
 }

@@ -31,6 +31,48 @@ bool call_wanted_rows(const struct call *c)
 	return own.end > own.first;
 }
 
+void call_terms(const struct work *work, double term[CURVE_TERMS])
+{
+	term[CURVE_CALL] = 1;
+	term[CURVE_FLOPS] = work->flops - work->key_flops;
+	term[CURVE_KEY_FLOPS] = work->key_flops;
+	term[CURVE_WEIGHT_BYTES] = work->weight_bytes;
+	term[CURVE_KV_BYTES] = work->kv_bytes;
+	term[CURVE_ROW_BYTES] = work->bytes - work->weight_bytes - work->kv_bytes;
+}
+
+static const struct curve *curve_of(const struct call *c)
+{
+	const struct graph_machine *machine = &c->deployment->graph->machine;
+	for (int i = 0; i < machine->curves; i++)
+		if (!strcmp(machine->curve[i].task, call_kind_names[c->base.type->kind]))
+			return &machine->curve[i];
+	return NULL;
+}
+
+/* On a calibrated host, beside others, as schedulers and plans see it. */
+static void estimate_by_curve(const struct curve *curve, const struct work *work, struct cost *cost)
+{
+	double term[CURVE_TERMS];
+	call_terms(work, term);
+	*cost = (struct cost){ .launch_s = fmax(curve->busy[CURVE_CALL], 1e-7) };
+	cost->flops_s = term[CURVE_FLOPS] * curve->busy[CURVE_FLOPS] + term[CURVE_KEY_FLOPS] * curve->busy[CURVE_KEY_FLOPS];
+	for (int t = CURVE_WEIGHT_BYTES; t < CURVE_TERMS; t++)
+		cost->bytes_s += term[t] * curve->busy[t];
+	cost->seconds = cost->launch_s + cost->flops_s + cost->bytes_s;
+}
+
+double call_alone(const struct call *c, double seconds)
+{
+	const struct curve *curve = curve_of(c);
+	double term[CURVE_TERMS];
+	if (!curve)
+		return seconds;
+	struct work work = ((const struct call_type *) c->base.type)->work(c);
+	call_terms(&work, term);
+	return fmax(curve_seconds(curve, term, 0), 1e-7);
+}
+
 void call_estimate(const struct call *c, struct cost *cost, struct work *work, struct flow *flow, int *flows)
 {
 	const struct call_type *type = (const struct call_type *) c->base.type;
@@ -41,6 +83,9 @@ void call_estimate(const struct call *c, struct cost *cost, struct work *work, s
 	*flows = type->flows && d->routes ? type->flows(c, flow) : 0;
 	cost_of(&d->graph->machine, d->routes, call_device(c, 0)->part->device, work->flops * share, work->bytes * share, flow,
 		*flows, work->steps, cost);
+	const struct curve *curve = curve_of(c);
+	if (curve)
+		estimate_by_curve(curve, work, cost);
 }
 
 double call_cost(const struct engine_call *call)

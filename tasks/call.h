@@ -8,6 +8,7 @@
 #define OCTANT_TASKS_CALL_H
 
 #include "runtime/cost.h"
+#include "runtime/curve.h"
 #include "tasks/deployment.h"
 #include "tasks/kinds.h"
 #include "tasks/work.h"
@@ -54,6 +55,10 @@ extern const char *const call_kind_names[CALL_KINDS];
 /* Seconds by the roofline of the device that it runs on, or, of a collective, by its links: what predicting schedulers
  * are told. On a host, where one worker does it all in memory, a collective costs its bytes. */
 double call_cost(const struct engine_call *call);
+/* Seconds of a call beside which no worker is busy, where the machine is a calibrated host, else `seconds`. */
+double call_alone(const struct call *call, double seconds);
+/* What a host's curve goes by. */
+void call_terms(const struct work *work, double term[CURVE_TERMS]);
 /* The same, with what it consists of. `flow` [CALL_MAX_FLOWS] is filled, *flows says how many. */
 void call_estimate(const struct call *call, struct cost *cost, struct work *work, struct flow *flow, int *flows);
 

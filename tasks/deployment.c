@@ -12,6 +12,7 @@
 #include "tasks/load.h"
 #include "tasks/message.h"
 #include "tasks/weights.h"
+#include "tasks/weights_random.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -259,7 +260,9 @@ int deployment_create(const struct graph *graph, const struct checkpoint *checkp
 	if (!code)
 		code = engine_reserve(engine, d->workspace, error);
 	if (!code)
-		code = load_weights(d, checkpoint, error);
+		code = checkpoint ? load_weights(d, checkpoint, error) : 0;
+	if (!code && !checkpoint)
+		weights_randomise(d);
 	if (!code)
 		code = lower_all(d, error);
 	if (code)

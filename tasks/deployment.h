@@ -153,7 +153,7 @@ int deployment_measure(const struct graph *graph, enum dtype compute, const stru
 size_t deployment_page_bytes(const struct graph *graph);
 
 /* Builds everything and loads the weights, in parallel on the engine's workers. `graph`, `checkpoint` (only
- * during the call) and `engine` are the caller's. Errors: ERROR_INPUT for weights that are wrong (NaN, …),
+ * during the call; NULL: random weights, to measure with) and `engine` are the caller's. Errors: ERROR_INPUT for weights that are wrong (NaN, …),
  * ERROR_MEMORY. */
 int deployment_create(const struct graph *graph, const struct checkpoint *checkpoint, enum dtype compute,
 	const struct deployment_sizes *sizes, struct engine *engine, struct deployment **deployment,

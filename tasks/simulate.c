@@ -124,6 +124,8 @@ static void pass(const struct engine_call *call, struct engine_passage *passage)
 	double loads = cost_links_seconds(routes, passage->flow, passage->flows, 0);
 	passage->before_s = passage->flows ? cost.launch_s + all - loads : 0;
 	passage->least_s = cost.launch_s + (passage->flows ? fmax(cost.flops_s, cost.bytes_s) : cost.seconds - cost.launch_s);
+	passage->busy_s = passage->least_s;
+	passage->least_s = call_alone(c, passage->busy_s);
 }
 
 static void on_formed(void *context, struct micro_batch *b)
@@ -259,7 +261,8 @@ int simulate_run(struct simulation *s, struct error *error)
 	uint64_t set[4 * MESH_MAX_DEVICES];
 	struct simulated run = { .asked = s, .error = error };
 	struct engine_simulation engine = { .machine = &s->graph->machine, .set = set, .channels = s->channels,
-		.workers = s->workers, .submit_s = s->submit_s, .task_s = s->task_s, .pass = pass };
+		.workers = s->workers, .submit_s = s->submit_s, .task_s = s->task_s,
+		.hop_s = s->hop_s, .pass = pass };
 	int status = 0;
 	int code = deployment_sketch(s->graph, s->graph->compute, &s->sizes, &sketch, error);
 	if (code)

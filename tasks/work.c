@@ -15,6 +15,7 @@ struct work work_qkv(const struct attention_shape *s, double rows)
 		.flops = 2 * rows * weights,
 		.bytes = weights * size_of(s->compute) + rows * s->hidden * size_of(s->residual)
 			+ 2 * rows * s->kv_heads * d * size_of(s->kv),
+		.weight_bytes = weights * size_of(s->compute),
 	};
 }
 
@@ -25,13 +26,19 @@ struct work work_attend(const struct attention_shape *s, double rows, double key
 		.flops = 2 * rows * weights + 4 * keys * query,
 		.bytes = weights * size_of(s->compute) + 2 * kv_tokens * s->kv_heads * s->head_dim * size_of(s->kv)
 			+ rows * s->hidden * size_of(s->residual),
+		.key_flops = 4 * keys * query,
+		.weight_bytes = weights * size_of(s->compute),
+		.kv_bytes = 2 * kv_tokens * s->kv_heads * s->head_dim * size_of(s->kv),
 	};
 }
 
 struct work work_attention(const struct attention_shape *s, double rows, double keys, double kv_tokens)
 {
 	struct work qkv = work_qkv(s, rows), attend = work_attend(s, rows, keys, kv_tokens);
-	return (struct work){ .flops = qkv.flops + attend.flops, .bytes = qkv.bytes + attend.bytes };
+	attend.flops += qkv.flops;
+	attend.bytes += qkv.bytes;
+	attend.weight_bytes += qkv.weight_bytes;
+	return attend;
 }
 
 struct work work_route(int hidden, int experts, enum dtype compute, enum dtype residual, double rows)
@@ -39,6 +46,7 @@ struct work work_route(int hidden, int experts, enum dtype compute, enum dtype r
 	return (struct work){
 		.flops = rows * (2.0 * hidden * experts + 4.0 * hidden),
 		.bytes = 4.0 * hidden * experts + rows * hidden * (size_of(residual) + size_of(compute)),
+		.weight_bytes = 4.0 * hidden * experts,
 	};
 }
 
@@ -48,6 +56,7 @@ struct work work_experts(int hidden, int width, enum dtype compute, enum dtype r
 	return (struct work){
 		.flops = 2 * rows * weights,
 		.bytes = groups * weights * size_of(compute) + rows * hidden * (size_of(compute) + size_of(residual)),
+		.weight_bytes = groups * weights * size_of(compute),
 	};
 }
 
@@ -61,6 +70,7 @@ struct work work_head(int hidden, int vocab, enum dtype compute, double rows)
 	return (struct work){
 		.flops = 2.0 * rows * hidden * vocab,
 		.bytes = (rows > 0) * (double) hidden * vocab * size_of(compute) + rows * 4.0 * (hidden + vocab),
+		.weight_bytes = (rows > 0) * (double) hidden * vocab * size_of(compute),
 	};
 }
 

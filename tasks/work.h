@@ -32,6 +32,10 @@ struct work {
 	double flops;
 	double bytes; /* of a task of several members: of all of them together */
 	int steps;    /* of a collective: messages after each other, each paying the latency */
+	/* Of the above, what a processor does at a pace of its own: a calibrated host (cost.h) tells them apart. */
+	double key_flops;    /* of the FLOPs: q·k and p·v */
+	double weight_bytes; /* of the bytes */
+	double kv_bytes;     /* of the bytes: earlier tokens' keys and values */
 };
 
 struct attention_shape {

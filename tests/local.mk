@@ -13,6 +13,8 @@
 check_PROGRAMS += tests/test_batcher
 tests_test_batcher_SOURCES = tests/test_batcher.c tests/batcher_scene.c tests/batcher_scene.h \
 	tests/fake_executor.c tests/fake_executor.h
+check_PROGRAMS += tests/test_calibrate
+tests_test_calibrate_SOURCES = tests/test_calibrate.c tests/scratch.h tools/calibrate_card.c
 check_PROGRAMS += tests/test_checkpoint
 check_PROGRAMS += tests/test_cost
 check_PROGRAMS += tests/test_error
@@ -84,6 +86,7 @@ dist_check_SCRIPTS += tests/resume.sh
 dist_check_SCRIPTS += tests/test_quickstart.sh
 EXTRA_DIST += tests/bench
 EXTRA_DIST += tests/cli
+dist_check_SCRIPTS += tests/calibrate.sh
 dist_check_SCRIPTS += tests/simulate.sh
 EXTRA_DIST += tests/test_simulate.c
 EXTRA_DIST += tests/golden

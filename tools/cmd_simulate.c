@@ -20,9 +20,12 @@
 #include "runtime/trace_file.h"
 #include "tasks/call.h"
 #include "tasks/simulate.h"
+#include "tools/calibrate_card.h"
 #include "tools/commands.h"
 #include "tools/graph_load.h"
 #include "tools/metrics_print.h"
+#include "tools/replay.h"
+#include "tools/simulate_against.h"
 #include "tools/simulate_options.h"
 
 struct command {
@@ -30,6 +33,7 @@ struct command {
 	struct graph *graph;
 	struct simulate_sequence *sequence;
 	struct routing *routing;
+	struct replay replay; /* --against */
 	struct simulation simulation;
 	struct metrics metrics;
 	bool terminal;
@@ -45,19 +49,48 @@ static int read_graph(struct command *c, struct error *error)
 	struct model model;
 	char line[512];
 	struct graph_load load = {.name = o->graph, .model = o->model ? &model : NULL, .overrides = o->overrides.item,
-		.override_count = o->overrides.count};
+		.override_count = o->overrides.count, .cores = o->workers};
 	int code = o->model ? model_config_read(o->model, &model, error) : 0;
 	if (!code)
 		code = graph_load(&load, &c->graph, error);
 	if (code)
 		return code;
-	for (int i = 0; o->model && !o->quiet && graph_card_differs(c->graph, &model, i, line, sizeof line); i++)
+	for (int i = 0; o->model && !o->quiet && !o->against && graph_card_differs(c->graph, &model, i, line, sizeof line); i++)
 		fprintf(stderr, "octant: the checkpoint replaces the card: %s\n", line);
+	if (o->against) {
+		graph_set_compute(c->graph, c->replay.compute);
+		c->graph->kv.pages = c->replay.pages;
+	}
+	return 0;
+}
+
+/* The run's graph, model, overrides (before those of this command line), workers, sequences and routing. */
+static int read_replay(struct command *c, struct error *error)
+{
+	struct simulate_options *o = &c->options;
+	struct option_overrides *mine = &o->overrides, *its = &c->replay.overrides;
+	int code = replay_read(o->against, &c->replay, error);
+	if (!code && mine->count + its->count > OPTIONS_MAX_OVERRIDES)
+		code = error_set(error, ERROR_INPUT, NULL, "more than %d overrides of the graph", OPTIONS_MAX_OVERRIDES);
+	if (code)
+		return code;
+	for (int i = 0; i < its->count; i++) /* behind --machine, which is first */
+		options_insert(mine, o->machine != NULL, i, &its->item[i], its->copy[i]);
+	its->count = 0;
+	o->graph = c->replay.graph;
+	o->model = c->replay.model;
+	o->workers = o->workers ? o->workers : c->replay.workers;
+	c->sequence = c->replay.sequence;
+	c->simulation.sequence = c->sequence;
+	c->simulation.sequences = c->replay.sequences;
+	c->replay.sequence = NULL;
 	return 0;
 }
 
 static int read_workload(struct command *c, struct error *error)
 {
+	if (c->options.against)
+		return 0;
 	int code = simulate_workload(&c->options, c->graph, &c->sequence, &c->simulation.sequences, error);
 	c->simulation.sequence = c->sequence;
 	return code;
@@ -65,10 +98,10 @@ static int read_workload(struct command *c, struct error *error)
 
 static int read_routing(struct command *c, struct error *error)
 {
-	struct routing_options options;
-	if (!c->options.routing)
+	struct routing_options options = { .kind = ROUTING_REPLAY, .path = c->replay.routing };
+	if (!c->options.routing && !c->replay.routing)
 		return 0;
-	int code = routing_parse(c->options.routing, &options, error);
+	int code = c->options.routing ? routing_parse(c->options.routing, &options, error) : 0;
 	if (code)
 		return code;
 	options.seed = c->graph->workload.seed;
@@ -85,6 +118,8 @@ static int prepare(struct command *c, int argc, char **argv, struct error *error
 	if (code || c->options.help)
 		return code;
 	code = topology_read(&topology, error);
+	if (!code && c->options.against)
+		code = read_replay(c, error);
 	if (!code)
 		code = read_graph(c, error);
 	if (!code)
@@ -96,8 +131,14 @@ static int prepare(struct command *c, int argc, char **argv, struct error *error
 	c->simulation.graph = c->graph;
 	c->simulation.channels = c->options.channels;
 	c->simulation.workers = c->options.workers ? c->options.workers : topology.workers;
-	c->simulation.submit_s = c->options.submit_us * 1e-6;
-	c->simulation.task_s = c->options.task_us * 1e-6;
+	const struct graph_machine *machine = &c->graph->machine;
+	if (c->options.against || machine->curves)
+		code = calibrate_card_check(machine, &topology, c->simulation.workers, c->graph->compute, error);
+	if (code)
+		return code;
+	c->simulation.submit_s = c->options.submit_us > 0 ? c->options.submit_us * 1e-6 : machine->submit_s;
+	c->simulation.task_s = c->options.task_us > 0 ? c->options.task_us * 1e-6 : machine->task_s;
+	c->simulation.hop_s = c->options.task_us > 0 ? c->options.task_us * 1e-6 : machine->hop_s;
 	return simulate_prepare(&c->simulation, error);
 }
 
@@ -196,11 +237,14 @@ static int report(struct command *c, struct error *error)
 		code = metrics_text(&c->metrics, &text, error);
 	if (!code)
 		code = write_files(c, text, error);
-	if (!code && c->options.json)
+	if (!code && c->options.against)
+		code = simulate_against(&c->metrics, c->options.against, c->options.json, error);
+	else if (!code && c->options.json)
 		fputs(text, stdout);
 	else if (!code && !c->options.quiet)
 		print_summary(c);
-	c->failed = !code && (metrics_fails(&c->metrics) || c->simulation.failed);
+	/* compared is what was run: whether it reaches what the graph requires is not the question */
+	c->failed = !code && !c->options.against && (metrics_fails(&c->metrics) || c->simulation.failed);
 	free(text);
 	return code;
 }
@@ -265,6 +309,7 @@ int cmd_simulate(int argc, char **argv)
 	simulate_free(&c->simulation);
 	routing_destroy(c->routing);
 	free(c->sequence);
+	replay_free(&c->replay);
 	graph_destroy(c->graph);
 	options_free(&c->options.overrides);
 	free(c);

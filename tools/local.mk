@@ -4,6 +4,8 @@
 # octant_SOURCES += tools/NAME.c tools/NAME.h
 
 EXTRA_DIST += tools/build tools/check tools/common.sh tools/make_model tools/quickstart tools/setup tools/starpu.sh
+octant_SOURCES += tools/calibrate_card.c tools/calibrate_card.h
+octant_SOURCES += tools/cmd_calibrate.c
 octant_SOURCES += tools/cmd_graph.c tools/commands.h
 octant_SOURCES += tools/cmd_model.c
 octant_SOURCES += tools/cmd_topology.c
@@ -26,12 +28,14 @@ octant_SOURCES += tools/plan_json.c
 octant_SOURCES += tools/plan_over.c tools/plan_over.h
 octant_SOURCES += tools/plan_print.c tools/plan_print.h
 octant_SOURCES += tools/plan_svg.c tools/plan_svg.h
+octant_SOURCES += tools/replay.c tools/replay.h
 octant_SOURCES += tools/run_identity.c tools/run_identity.h
 octant_SOURCES += tools/run_memory.c tools/run_memory.h
 octant_SOURCES += tools/run_options.c tools/run_options.h
 octant_SOURCES += tools/run_report.c tools/run_report.h
 octant_SOURCES += tools/run_results.c tools/run_results.h
 octant_SOURCES += tools/run_routing.c tools/run_routing.h
+octant_SOURCES += tools/simulate_against.c tools/simulate_against.h
 octant_SOURCES += tools/simulate_options.c tools/simulate_options.h
 octant_SOURCES += tools/tokenize.c tools/tokenize.h
 bin_PROGRAMS += octant

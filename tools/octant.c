@@ -20,6 +20,7 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 	const char *help;
 } commands[] = {
+	{ "calibrate", cmd_calibrate, "measures this machine, for predictions of runs on it" },
 	{ "plan", cmd_plan, "what a deployment will do with a workload, in closed form" },
 	{ "run", cmd_run, "batch inference: prompts in, outputs, metrics and a trace out" },
 	{ "simulate", cmd_simulate, "what a graph would do on the machine that it names" },

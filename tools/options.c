@@ -18,6 +18,19 @@ void options_print(const struct option_table *table)
 	}
 }
 
+void options_insert(struct option_overrides *o, int from, int at, const struct graph_override *item, char *owned)
+{
+	int place = from + at;
+	size_t behind = (size_t) (o->count - place);
+	memmove(o->item + place + 1, o->item + place, behind * sizeof *o->item);
+	memmove(o->copy + place + 1, o->copy + place, behind * sizeof *o->copy);
+	memmove(o->origin + place + 1, o->origin + place, behind * sizeof *o->origin);
+	o->item[place] = *item;
+	o->copy[place] = owned;
+	o->origin[place] = NULL;
+	o->count++;
+}
+
 void options_free(struct option_overrides *overrides)
 {
 	for (int i = 0; i < overrides->count; i++)

@@ -71,6 +71,9 @@ void options_print(const struct option_table *table);
 /* An error at "--set mesh.tensor" is put where the user wrote it: "--tp-size". */
 void options_locate(const struct option_overrides *overrides, struct error *error);
 
+/* Puts an override that `owned` (freed with the others) holds behind the first `from + at` ones. There must be room. */
+void options_insert(struct option_overrides *overrides, int from, int at, const struct graph_override *item, char *owned);
+
 void options_free(struct option_overrides *overrides);
 
 #endif

@@ -11,6 +11,7 @@
 #include "runtime/trace_file.h"
 #include "tasks/call.h"
 #include "tools/metrics_print.h"
+#include "tools/replay.h"
 
 struct run_report {
 	const struct run_options *options;
@@ -193,7 +194,9 @@ int run_report_finish(struct run_report *report, const struct run_report_source 
 	int code = engine_take_records(source->engine, &records, &count, error);
 	if (code)
 		return code;
-	code = write_metrics(report, source, records, count, error);
+	code = replay_write(report->options, source, error);
+	if (!code)
+		code = write_metrics(report, source, records, count, error);
 	if (!code && source->trace)
 		code = write_trace(source, records, count, error);
 	free(records);

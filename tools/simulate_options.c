@@ -13,6 +13,8 @@
 
 static const struct option_row rows[] = {
 	{ "--model", "DIR", OPTION_TEXT, AT(model), NULL, 0, 0, "a checkpoint, whose sizes replace the graph's card" },
+	{ "--against", "RUN_DIR", OPTION_TEXT, AT(against), NULL, 0, 0,
+		"in place of GRAPH: simulate what that run did, on the machine card --machine, and compare" },
 	{ "--output-dir", "DIR", OPTION_TEXT, AT(output), NULL, 0, 0, "where metrics.json and trace.json go" },
 	{ "--json", NULL, OPTION_FLAG, AT(json), NULL, 0, 0, "print the metrics as JSON" },
 	{ "--quiet", NULL, OPTION_FLAG, AT(quiet), NULL, 0, 0, "no progress and no summary" },
@@ -63,6 +65,7 @@ void simulate_options_usage(void)
 	     "A workload through a graph on the machine that the graph names, which need not exist: the batcher, tasks and\n"
 	     "scheduler of a run, with time from the cost model and from the links that collectives share.\n");
 	options_print(&table);
+	puts("\noctant simulate --against RUN_DIR --machine CARD predicts what octant run did, by the card of octant calibrate.");
 	puts("\nExit status: 0 done; 1 a sequence or a requirement failed; 2 bad usage or input.\n\n"
 	     "example: octant simulate tp2_ep2_pp2 --policy homes --sequences 16 --output-dir simulated");
 }
@@ -73,6 +76,14 @@ int simulate_options_parse(int argc, char **argv, struct simulate_options *optio
 	int code = options_parse(&table, argc, argv, options, error);
 	if (code || options->help)
 		return code;
+	if (options->against && (options->graph || options->input || options->model))
+		return error_set(error, ERROR_INPUT, NULL, "--against takes graph, model and sequences from the run; leave %s out",
+			options->graph ? options->graph : options->input ? "--input" : "--model");
+	if (options->against && !options->machine)
+		return error_set(error, ERROR_INPUT, NULL, "--against needs the card of this machine; octant calibrate -o here.cfg, and "
+			"then --machine here.cfg, would be right");
+	if (options->against)
+		return machine_file_override(options->machine, &options->overrides, error);
 	if (!options->graph)
 		return error_set(error, ERROR_INPUT, NULL, "no graph is named; octant simulate GRAPH, such as octant simulate "
 			"tp2_ep2_pp2, would be right");

@@ -13,7 +13,7 @@
 struct simulate_options {
 	const char *graph;
 	const char *model, *input, *output, *tasks;
-	const char *machine, *routing;
+	const char *machine, *routing, *against;
 	double capacity;
 	int channels, workers;
 	double submit_us, task_us;

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Micro-batches of chosen shapes through a deployment, and how long their tasks take. */
+#include "tasks/calibrate.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tasks/run.h"
+
+struct shape {
+	int segments, rows, position; /* rows and first position of each segment */
+};
+
+/* Prefill: one long chunk, or many short ones; decode: one row of each sequence. */
+static const struct shape shapes[] = {
+	{ 1, 16, 0 }, { 1, 64, 0 }, { 1, 256, 0 }, { 1, 1024, 0 }, { 1, 2048, 0 }, { 1, 512, 3584 }, { 1, 128, 8192 },
+	{ 8, 32, 0 }, { 4, 256, 0 },
+	{ 1, 1, 64 }, { 2, 1, 256 }, { 4, 1, 128 }, { 8, 1, 1024 }, { 16, 1, 96 }, { 32, 1, 512 }, { 64, 1, 64 },
+	{ 64, 1, 1024 }, { 128, 1, 128 }, { 128, 1, 512 }, { 1, 1, 4096 },
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+#define WARM_ROWS 64 /* a first round of shapes up to this touches every page and makes every kernel */
+
+struct calibration {
+	const struct calibrate_options *options;
+	const struct graph *graph;
+	struct engine *engine;
+	struct deployment *deployment;
+	struct micro_batch *batch; /* [slots] */
+	int slots;
+	int32_t *pages;            /* [slots][seats][pages of a sequence] */
+	int pages_each;
+	uint64_t numbered;
+	uint64_t random;
+	/* [SHAPES][slots][CALL_KINDS][repetitions], kind −1: none */
+	struct calibrate_sample *each;
+};
+
+static uint32_t draw(struct calibration *c)
+{
+	c->random = c->random * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t) (c->random >> 33);
+}
+
+/* ---- micro-batches */
+
+static int allocate_batch(struct calibration *c, struct micro_batch *b, struct error *error)
+{
+	size_t rows = (size_t) c->deployment->sizes.max_rows, seats = (size_t) c->deployment->sizes.seats;
+	size_t routed = (size_t) c->graph->model.layers * (size_t) c->graph->model.experts;
+	b->segment = calloc(seats, sizeof *b->segment);
+	b->token = calloc(rows, sizeof *b->token);
+	b->position = calloc(rows, sizeof *b->position);
+	b->seat = calloc(rows, sizeof *b->seat);
+	b->sample = calloc(seats, sizeof *b->sample);
+	b->sampled = calloc(seats, sizeof *b->sampled);
+	b->logprob = calloc(seats, sizeof *b->logprob);
+	b->routed = calloc(routed + 1, sizeof *b->routed);
+	if (!b->segment || !b->token || !b->position || !b->seat || !b->sample || !b->sampled || !b->logprob || !b->routed)
+		return error_memory(error, "calibrating");
+	return 0;
+}
+
+static void free_batch(struct micro_batch *b)
+{
+	free(b->segment);
+	free(b->token);
+	free(b->position);
+	free(b->seat);
+	free(b->sample);
+	free(b->sampled);
+	free(b->logprob);
+	free(b->routed);
+}
+
+static void add_segment(struct calibration *c, struct micro_batch *b, const struct shape *shape, int slot)
+{
+	int seat = b->segments;
+	b->segment[b->segments++] = (struct segment){ .row = b->rows, .rows = shape->rows, .position = shape->position,
+		.seat = seat, .pages = c->pages + ((size_t) slot * (size_t) c->deployment->sizes.seats + (size_t) seat)
+			* (size_t) c->pages_each };
+	for (int i = 0; i < shape->rows; i++) {
+		b->token[b->rows + i] = (int32_t) (draw(c) % (uint32_t) c->graph->model.vocab);
+		b->position[b->rows + i] = shape->position + i;
+		b->seat[b->rows + i] = seat;
+	}
+	b->rows += shape->rows;
+	b->sample[b->samples++] = (struct sample){ .row = b->rows - 1, .seat = seat,
+		.position = shape->position + shape->rows, .sampling = { .top_p = 1 } };
+}
+
+/* Segments go round the attention groups. */
+static void compose(struct calibration *c, const struct shape *shape, int slot)
+{
+	struct micro_batch *b = &c->batch[slot];
+	int groups = c->graph->mesh.groups;
+	size_t routed = (size_t) c->graph->model.layers * (size_t) c->graph->model.experts;
+	b->rows = b->segments = b->samples = 0;
+	b->groups = groups;
+	b->phase = shape->rows == 1 ? PHASE_DECODE : PHASE_PREFILL;
+	for (int g = 0; g < groups; g++) {
+		b->group_row[g] = b->rows;
+		b->group_segment[g] = b->segments;
+		b->group_sample[g] = b->samples;
+		for (int i = g; i < shape->segments; i += groups)
+			add_segment(c, b, shape, slot);
+	}
+	b->group_row[groups] = b->rows;
+	b->group_segment[groups] = b->segments;
+	b->group_sample[groups] = b->samples;
+	memset(b->routed, 0, routed * sizeof *b->routed);
+}
+
+static bool fits(const struct calibration *c, const struct shape *shape)
+{
+	const struct deployment_sizes *s = &c->deployment->sizes;
+	return shape->segments * shape->rows <= s->max_rows && shape->segments <= s->max_samples && shape->segments <= s->seats
+		&& shape->position + shape->rows <= c->graph->limits.tokens_per_sequence
+		&& (shape->position + shape->rows + c->graph->kv.page_tokens - 1) / c->graph->kv.page_tokens <= c->pages_each;
+}
+
+/* ---- what their tasks did */
+
+static const struct call *call_of_record(const struct calibration *c, const struct task_record *r)
+{
+	const struct slot *slot = &c->deployment->slot[r->micro_batch % c->slots];
+	for (int i = 0; i < slot->calls; i++) {
+		const struct engine_call *call = &slot->call[i].base;
+		if (call->type->kind == (int) r->kind && call->layer == r->layer && call->devices == r->devices)
+			return &slot->call[i];
+	}
+	return NULL;
+}
+
+/* Seconds that other workers were busy while this task ran. */
+static double overlap(const struct task_record *records, size_t count, const struct task_record *own)
+{
+	double sum = 0;
+	for (size_t i = 0; i < count; i++) {
+		double begin = fmax(records[i].start_s, own->start_s), end = fmin(records[i].end_s, own->end_s);
+		if (records[i].worker != own->worker && end > begin)
+			sum += end - begin;
+	}
+	return sum;
+}
+
+static void gather(struct calibration *c, const struct task_record *records, size_t count, const struct shape *shape,
+	uint64_t number, struct calibrate_sample *sample /* [CALL_KINDS] */)
+{
+	int calls[CALL_KINDS] = { 0 }, others = engine_workers(c->engine) - 1;
+	double together[CALL_KINDS] = { 0 };
+	for (int k = 0; k < CALL_KINDS; k++)
+		sample[k] = (struct calibrate_sample){ .kind = -1, .segments = shape->segments, .rows = shape->rows,
+			.position = shape->position };
+	for (size_t i = 0; i < count; i++) {
+		const struct task_record *r = &records[i];
+		const struct call *call = (uint64_t) r->micro_batch == number ? call_of_record(c, r) : NULL;
+		double term[CURVE_TERMS];
+		if (!call)
+			continue;
+		struct work work = ((const struct call_type *) call->base.type)->work(call);
+		call_terms(&work, term);
+		sample[r->kind].kind = (int) r->kind;
+		for (int t = 0; t < CURVE_TERMS; t++)
+			sample[r->kind].term[t] += term[t];
+		sample[r->kind].seconds += r->end_s - r->start_s;
+		together[r->kind] += overlap(records, count, r);
+		calls[r->kind]++;
+	}
+	for (int k = 0; k < CALL_KINDS; k++) {
+		if (!calls[k])
+			continue;
+		sample[k].company = others > 0 ? together[k] / sample[k].seconds / others : 0;
+		for (int t = 0; t < CURVE_TERMS; t++)
+			sample[k].term[t] /= calls[k];
+		sample[k].seconds /= calls[k];
+	}
+}
+
+static struct calibrate_sample *place_of(const struct calibration *c, int shape, int slot, int repetition)
+{
+	return c->each + (((size_t) shape * (size_t) c->slots + (size_t) slot) * (size_t) c->options->repetitions
+				 + (size_t) repetition) * CALL_KINDS;
+}
+
+/* As many micro-batches as there are slots, at once. `repetition` −1: to warm up, not kept. */
+static int run_shape(struct calibration *c, int index, int repetition, struct error *error)
+{
+	struct task_record *records = NULL;
+	size_t count = 0;
+	uint64_t first = c->numbered;
+	int code = 0;
+	c->random = (uint64_t) index + 1; /* the same tokens, and so the same routing, in every repetition */
+	for (int s = 0; s < c->slots; s++)
+		compose(c, &shapes[index], s);
+	for (int s = 0; !code && s < c->slots; s++) {
+		c->batch[s].number = c->numbered++;
+		code = deployment_submit(c->deployment, &c->batch[s], error);
+	}
+	for (int s = 0; !code && s < c->slots; s++)
+		code = deployment_wait(c->deployment, first + (uint64_t) s, error);
+	int waited = engine_wait_all(c->engine, error);
+	code = code ? code : waited;
+	if (!code)
+		code = engine_take_records(c->engine, &records, &count, error);
+	for (int s = 0; !code && repetition >= 0 && s < c->slots; s++)
+		gather(c, records, count, &shapes[index], first + (uint64_t) s, place_of(c, index, s, repetition));
+	free(records);
+	return code;
+}
+
+/* ---- samples */
+
+static int by_seconds(const void *a, const void *b)
+{
+	double x = ((const struct calibrate_sample *) a)->seconds, y = ((const struct calibrate_sample *) b)->seconds;
+	return (x > y) - (x < y);
+}
+
+static int keep(struct calibrate_samples *samples, const struct calibrate_sample *sample, struct error *error)
+{
+	if (samples->count == samples->size) {
+		int size = samples->size ? 2 * samples->size : 256;
+		struct calibrate_sample *larger = realloc(samples->sample, (size_t) size * sizeof *larger);
+		if (!larger)
+			return error_memory(error, "calibrating");
+		samples->sample = larger;
+		samples->size = size;
+	}
+	samples->sample[samples->count++] = *sample;
+	return 0;
+}
+
+/* Of each shape the repetition at the lower quartile: what disturbs a measurement only ever adds. */
+static int keep_quartiles(struct calibration *c, int shape, struct calibrate_samples *samples, struct error *error)
+{
+	int n = c->options->repetitions, code = 0;
+	struct calibrate_sample sorted[n];
+	for (int slot = 0; slot < c->slots; slot++)
+		for (int k = 0; !code && k < CALL_KINDS; k++) {
+			for (int r = 0; r < n; r++)
+				sorted[r] = place_of(c, shape, slot, r)[k];
+			qsort(sorted, (size_t) n, sizeof *sorted, by_seconds);
+			if (sorted[n / 4].kind >= 0)
+				code = keep(samples, &sorted[n / 4], error);
+		}
+	return code;
+}
+
+/* ---- around them */
+
+static int choose_sizes(struct calibration *c, struct deployment_sizes *sizes)
+{
+	struct batcher_options options;
+	int longest = c->graph->limits.tokens_per_sequence, page = c->graph->kv.page_tokens;
+	double page_bytes = (double) deployment_page_bytes(c->graph) * c->graph->mesh.groups;
+	run_batcher_options(c->graph, 1, &options);
+	c->slots = c->options->workers > 1 ? c->options->workers : 1;
+	c->pages_each = (longest + page - 1) / page;
+	*sizes = (struct deployment_sizes){ c->slots, batcher_max_rows(&options), batcher_max_samples(&options), options.seats,
+		(int64_t) (c->options->memory / page_bytes) };
+	if (sizes->pages < c->pages_each)
+		sizes->pages = c->pages_each;
+	return 0;
+}
+
+/* Each sequence's pages follow each other in the pool, which sequences share where it is too small for all: far enough
+ * from each other that no cache holds a page until its next reader comes. */
+static int lay_out_pages(struct calibration *c, struct error *error)
+{
+	size_t count = (size_t) c->slots * (size_t) c->deployment->sizes.seats * (size_t) c->pages_each;
+	c->pages = calloc(count, sizeof *c->pages);
+	if (!c->pages)
+		return error_memory(error, "calibrating");
+	for (size_t i = 0; i < count; i++)
+		c->pages[i] = (int32_t) (i % (size_t) c->deployment->sizes.pages);
+	return 0;
+}
+
+static int start(struct calibration *c, struct error *error)
+{
+	struct engine_options engine = { .policy = c->graph->schedule.policy, .workers = c->options->workers, .record = true };
+	struct deployment_sizes sizes;
+	struct task_record *records = NULL;
+	size_t count;
+	choose_sizes(c, &sizes);
+	int code = engine_start(&engine, &c->engine, error);
+	if (!code)
+		code = deployment_create(c->graph, NULL, c->graph->compute, &sizes, c->engine, &c->deployment, error);
+	if (!code)
+		code = lay_out_pages(c, error);
+	c->batch = calloc((size_t) c->slots, sizeof *c->batch);
+	c->each = calloc((size_t) SHAPES * (size_t) c->slots * (size_t) c->options->repetitions * CALL_KINDS, sizeof *c->each);
+	if (!code && (!c->batch || !c->each))
+		code = error_memory(error, "calibrating");
+	for (int s = 0; !code && s < c->slots; s++)
+		code = allocate_batch(c, &c->batch[s], error);
+	if (!code) {
+		c->deployment->routing_known = c->graph->model.experts > 0; /* counted by then: terms are of what was done */
+		code = engine_take_records(c->engine, &records, &count, error);
+	}
+	free(records);
+	return code;
+}
+
+static void stop(struct calibration *c)
+{
+	deployment_destroy(c->deployment);
+	engine_stop(c->engine);
+	for (int s = 0; c->batch && s < c->slots; s++)
+		free_batch(&c->batch[s]);
+	free(c->batch);
+	free(c->each);
+	free(c->pages);
+}
+
+int calibrate_measure(const struct calibrate_options *options, struct calibrate_samples *samples, struct error *error)
+{
+	struct calibration c = { .options = options, .graph = options->graph };
+	int rounds = options->repetitions + 1;
+	int code = start(&c, error);
+	/* round by round, so that a disturbance of some seconds spoils one repetition of many shapes, not all of one */
+	for (int r = 0; !code && r < rounds; r++)
+		for (int i = 0; !code && i < SHAPES; i++) {
+			if (fits(&c, &shapes[i]) && (r || shapes[i].rows <= WARM_ROWS))
+				code = run_shape(&c, i, r - 1, error);
+			if (options->progress)
+				options->progress(options->context, r * SHAPES + i + 1, rounds * SHAPES);
+		}
+	for (int i = 0; !code && i < SHAPES; i++)
+		if (fits(&c, &shapes[i]))
+			code = keep_quartiles(&c, i, samples, error);
+	stop(&c);
+	return code;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Measures this machine with the tasks of a graph: how long tasks of each kind take, by what they do.
+ *
+ *   calibrate_measure    a graph's own deployment, with random weights, takes micro-batches of many shapes (few and many
+ *                        rows, short and long contexts, one sequence and many), several in flight so that all workers
+ *                        are busy, then again with one worker: samples
+ *   calibrate_fit        samples → a curve for each kind (runtime/curve.h)
+ *   calibrate_runtime    what StarPU costs: calls that do nothing
+ *
+ * Tasks run in their own order, through the run's engine and kernels: caches are as a run leaves them, and both cores
+ * draw on the memory's bandwidth. What is measured are shapes, never a workload. */
+#ifndef OCTANT_TASKS_CALIBRATE_H
+#define OCTANT_TASKS_CALIBRATE_H
+
+#include <stdbool.h>
+#include "runtime/curve.h"
+#include "runtime/error.h"
+#include "runtime/graph.h"
+#include "tasks/call.h"
+
+struct calibrate_sample { /* all tasks of one kind in one micro-batch, on average */
+	int kind;
+	int segments, rows, position; /* the micro-batch's shape */
+	double term[CURVE_TERMS];
+	double seconds;
+	double company; /* share of the other workers that were busy meanwhile */
+};
+
+struct calibrate_samples { /* begin with zeros */
+	struct calibrate_sample *sample; /* [count]; freed by the caller */
+	int count, size;
+};
+
+struct calibrate_options {
+	const struct graph *graph; /* resolved, of a host */
+	int workers;
+	int repetitions;     /* of each shape; the lower quartile counts */
+	double memory;       /* bytes that KV pools may take */
+	void (*progress)(void *context, int done, int of); /* NULL: none */
+	void *context;
+};
+
+/* Adds the samples of one graph with so many workers. Errors: ERROR_INPUT, ERROR_RUN, ERROR_MEMORY. */
+int calibrate_measure(const struct calibrate_options *options, struct calibrate_samples *samples, struct error *error);
+
+/* curve [CALL_KINDS] is filled, *count says how many; kinds without samples get none. Errors: ERROR_MEMORY. */
+int calibrate_fit(const struct calibrate_samples *samples, struct curve *curve, int *count, struct error *error);
+
+struct calibrate_runtime {
+	double submit_s; /* the submitter needs for a call */
+	double task_s;   /* a worker needs for a call besides its behaviour, one after the other */
+	double hop_s;    /* from a call's end to the beginning of one that waits for it, where the workers have nothing else */
+};
+int calibrate_runtime(int workers, const char *policy, struct calibrate_runtime *runtime, struct error *error);
+
+#endif

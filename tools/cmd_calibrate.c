@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * octant calibrate: measures this machine and writes its card, for predictions of runs on it. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "runtime/model_config.h"
+#include "runtime/output.h"
+#include "runtime/topology.h"
+#include "tasks/calibrate.h"
+#include "tasks/kinds.h"
+#include "tools/calibrate_card.h"
+#include "tools/commands.h"
+#include "tools/options.h"
+
+struct command {
+	const char *graph[1];
+	const char *model, *output;
+	int workers, repetitions;
+	double memory_gb;
+	bool json, quiet, help;
+	struct option_overrides overrides;
+
+	struct topology topology;
+	struct model checkpoint; /* --model's sizes */
+	struct calibrate_samples samples;
+	struct calibrate_card card;
+	const char *measuring;
+	bool terminal;
+};
+
+#define AT(field) offsetof(struct command, field)
+
+static const struct option_row rows[] = {
+	{ "--model", "DIR", OPTION_TEXT, AT(model), NULL, 0, 0,
+		"a checkpoint whose sizes to measure with (its config.json; weights are random)" },
+	{ "--output", "FILE", OPTION_TEXT, AT(output), NULL, 0, 0, "where the machine card goes (default: standard output)" },
+	{ "--workers", "N", OPTION_INTEGER, AT(workers), NULL, 1, 64, "CPU workers that are busy together (default: one a core)" },
+	{ "--repetitions", "N", OPTION_INTEGER, AT(repetitions), NULL, 1, 1000, "of each shape; the lower quartile counts (default: 5)" },
+	{ "--memory", "GB", OPTION_NUMBER, AT(memory_gb), NULL, 0.001, 1e6,
+		"that KV pools may take (default: 2, or a tenth of what is available)" },
+	{ "--json", NULL, OPTION_FLAG, AT(json), NULL, 0, 0, "print every sample beside its fit as JSON" },
+	{ "--quiet", NULL, OPTION_FLAG, AT(quiet), NULL, 0, 0, "no progress and no table" },
+	{ "--set", "PATH=VALUE", OPTION_SET, 0, NULL, 0, 0, "any key of the graphs, any number of times" },
+	{ "--help", NULL, OPTION_FLAG, AT(help), NULL, 0, 0, "this text" },
+};
+static const struct option_alias aliases[] = { { "-o", "--output" } };
+static const struct option_table table = { "octant calibrate", rows, sizeof rows / sizeof *rows, aliases,
+	sizeof aliases / sizeof *aliases, AT(overrides), AT(graph), 1 };
+
+static void print_usage(void)
+{
+	puts("usage: octant calibrate [GRAPH] [OPTION]…\n\n"
+	     "Measures how long tasks take on this machine, all workers busy and one alone, and what the runtime costs, and\n"
+	     "writes a machine card: octant simulate --against RUN_DIR --machine CARD predicts a run by it. Without GRAPH, tasks\n"
+	     "are those of one_device, tp2_ep2_pp2, and the default graph of this machine. It takes some minutes, in which\n"
+	     "nothing else should run.\n");
+	options_print(&table);
+	puts("\nexample: octant calibrate --model graphs/quickstart/model -o here.cfg");
+}
+
+/* ---- what to measure with */
+
+static enum dtype default_compute(const struct command *c, const struct model *model)
+{
+	return model->dtype != DTYPE_FP32 && c->topology.avx512_bf16 ? DTYPE_BF16 : DTYPE_FP32;
+}
+
+/* `name` NULL: the default graph, of --model. Its machine is this host. */
+static int read_graph(struct command *c, const char *name, struct graph **graph, struct error *error)
+{
+	static const struct graph_override host = { "machine", "{ host = true; }" };
+	struct graph_override all[OPTIONS_MAX_OVERRIDES + 1];
+	const struct model *model = c->model ? &c->checkpoint : NULL;
+	int count = c->overrides.count + 1;
+	all[0] = host;
+	memcpy(all + 1, c->overrides.item, (size_t) c->overrides.count * sizeof *all);
+	int code = name ? graph_read(name, &task_kinds, all, count, graph, error)
+			: graph_default(model, c->card.workers, &task_kinds, all, count, graph, error);
+	if (!code)
+		code = graph_resolve(*graph, model, &task_kinds, error);
+	if (!code && !(*graph)->compute_given)
+		graph_set_compute(*graph, default_compute(c, &(*graph)->model));
+	return code;
+}
+
+static void on_progress(void *context, int done, int of)
+{
+	struct command *c = context;
+	if (c->terminal)
+		fprintf(stderr, "\rmeasuring %s: %d of %d ", c->measuring, done, of);
+}
+
+static int measure(struct command *c, const char *name, int workers, struct error *error)
+{
+	struct graph *graph = NULL;
+	struct calibrate_options options = { .workers = workers, .repetitions = c->repetitions, .memory = c->memory_gb * 1e9,
+		.progress = on_progress, .context = c };
+	char text[GRAPH_TEXT + 32];
+	int code = read_graph(c, name, &graph, error);
+	if (!code) {
+		snprintf(text, sizeof text, "%s, %d worker%s", graph->name, workers, workers > 1 ? "s" : "");
+		c->measuring = text;
+		c->card.compute = graph->compute;
+		snprintf(c->card.model, sizeof c->card.model, "%s", graph->model.name);
+		options.graph = graph;
+		code = calibrate_measure(&options, &c->samples, error);
+	}
+	if (c->terminal && !code)
+		fputc('\n', stderr);
+	graph_destroy(graph);
+	return code;
+}
+
+static int measure_all(struct command *c, struct error *error)
+{
+	static const char *const shipped[] = { "one_device", "tp2_ep2_pp2" };
+	const char *const *names = c->graph[0] ? c->graph : shipped;
+	int count = c->graph[0] ? 1 : 2, code = 0, measured = 0;
+	struct error why = { 0 };
+	for (int i = 0; !code && i < count; i++) {
+		struct graph *graph = NULL;
+		/* a model need not fit onto a mesh that nobody asked for */
+		int unfit = read_graph(c, names[i], &graph, &why);
+		graph_destroy(graph);
+		if (unfit && c->graph[0]) {
+			*error = why;
+			return unfit;
+		}
+		if (!unfit)
+			code = measure(c, names[i], c->card.workers, error);
+		if (!unfit && !code && c->card.workers > 1)
+			code = measure(c, names[i], 1, error);
+		measured += !unfit;
+	}
+	if (!code && c->model && !c->graph[0]) {
+		code = measure(c, NULL, c->card.workers, error);
+		measured++;
+	}
+	if (!code && !measured)
+		*error = why;
+	return code ? code : measured ? 0 : why.code;
+}
+
+/* ---- results */
+
+static void print_table(const struct command *c, FILE *f)
+{
+	const struct calibrate_runtime *r = &c->card.runtime;
+	fprintf(f, "%s, %d cores, %d workers\n\n", c->card.cpu, c->card.cores, c->card.workers);
+	fputs("task             error   GEMM GFLOP/s    attention GFLOP/s   weights GB/s     KV GB/s        rows GB/s\n"
+	      "                         alone    busy      alone    busy     alone    busy   alone    busy   alone    busy\n", f);
+	for (int i = 0; i < c->card.curves; i++) {
+		const struct curve *curve = &c->card.curve[i];
+		fprintf(f, "%-15s %5.1f%%", curve->task, 100 * curve->error);
+		for (int t = CURVE_FLOPS; t < CURVE_TERMS; t++)
+			for (int k = 0; k < 2; k++) {
+				double value = k ? curve->busy[t] : curve->alone[t];
+				if (value > 0)
+					fprintf(f, " %8.1f", 1e-9 / value);
+				else
+					fprintf(f, " %8s", "-");
+			}
+		fputc('\n', f);
+	}
+	fprintf(f, "\nruntime: %.2f us to submit a task, %.2f us for a worker to take one, %.2f us from a task to one that waits "
+		   "for it\n", r->submit_s * 1e6, r->task_s * 1e6, r->hop_s * 1e6);
+}
+
+static const struct curve *curve_of(const struct calibrate_card *card, int kind)
+{
+	for (int i = 0; i < card->curves; i++)
+		if (!strcmp(card->curve[i].task, call_kind_names[kind]))
+			return &card->curve[i];
+	return NULL;
+}
+
+static int print_json(const struct command *c, struct error *error)
+{
+	json_t *root = json_array();
+	for (int i = 0; i < c->samples.count; i++) {
+		const struct calibrate_sample *s = &c->samples.sample[i];
+		const struct curve *curve = curve_of(&c->card, s->kind);
+		json_array_append_new(root, json_pack("{s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:[f, f, f, f, f, f]}", "task",
+			call_kind_names[s->kind], "segments", s->segments, "rows", s->rows, "position", s->position, "seconds",
+			s->seconds, "company", s->company, "fitted", curve ? curve_seconds(curve, s->term, s->company) : 0.0,
+			"terms", s->term[0], s->term[1], s->term[2], s->term[3], s->term[4], s->term[5]));
+	}
+	int bad = json_dumpf(root, stdout, JSON_INDENT(0) | JSON_REAL_PRECISION(9));
+	json_decref(root);
+	return bad ? error_set(error, ERROR_RUN, "standard output", "cannot be written") : 0;
+}
+
+static int write_card(const struct command *c, struct error *error)
+{
+	char *text;
+	int code = calibrate_card_text(&c->card, &text, error);
+	if (code)
+		return code;
+	if (!c->output) {
+		if (!c->json)
+			fputs(text, stdout);
+	} else {
+		const char *slash = strrchr(c->output, '/');
+		char directory[4096] = ".";
+		if (slash)
+			snprintf(directory, sizeof directory, "%.*s", slash == c->output ? 1 : (int) (slash - c->output), c->output);
+		code = output_write_file(directory, slash ? slash + 1 : c->output, text, strlen(text), error);
+	}
+	free(text);
+	return code;
+}
+
+static int perform(struct command *c, struct error *error)
+{
+	time_t now = time(NULL);
+	struct tm day;
+	strftime(c->card.date, sizeof c->card.date, "%Y-%m-%d", gmtime_r(&now, &day));
+	snprintf(c->card.cpu, sizeof c->card.cpu, "%s", c->topology.cpu);
+	c->card.cores = c->topology.cores;
+	c->terminal = isatty(STDERR_FILENO) && !c->quiet;
+	int code = calibrate_runtime(c->card.workers, "homes", &c->card.runtime, error);
+	if (!code)
+		code = measure_all(c, error);
+	if (!code)
+		code = calibrate_fit(&c->samples, c->card.curve, &c->card.curves, error);
+	if (!code)
+		code = write_card(c, error);
+	if (!code && c->json)
+		code = print_json(c, error);
+	if (!code && !c->quiet)
+		print_table(c, c->output && !c->json ? stdout : stderr);
+	return code;
+}
+
+static int prepare(struct command *c, int argc, char **argv, struct error *error)
+{
+	c->repetitions = 5;
+	int code = options_parse(&table, argc, argv, c, error);
+	if (code || c->help)
+		return code;
+	code = topology_read(&c->topology, error);
+	if (!code && c->model)
+		code = model_config_read(c->model, &c->checkpoint, error);
+	c->card.workers = c->workers ? c->workers : c->topology.workers;
+	if (!c->memory_gb)
+		c->memory_gb = c->topology.memory_available * 0.1e-9 < 2 ? c->topology.memory_available * 0.1e-9 : 2;
+	return code;
+}
+
+int cmd_calibrate(int argc, char **argv)
+{
+	struct command *c = calloc(1, sizeof *c);
+	struct error error = { 0 };
+	if (!c)
+		return 1;
+	int code = prepare(c, argc, argv, &error);
+	if (!code && c->help)
+		print_usage();
+	else if (!code)
+		code = perform(c, &error);
+	if (code) {
+		options_locate(&c->overrides, &error);
+		error_print(&error);
+	}
+	free(c->samples.sample);
+	options_free(&c->overrides);
+	free(c);
+	return error_exit_status(code);
+}
