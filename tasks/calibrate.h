@@ -50,7 +50,7 @@ int calibrate_fit(const struct calibrate_samples *samples, struct curve *curve, 
 struct calibrate_runtime {
 	double submit_s; /* the submitter needs for a call */
 	double task_s;   /* a worker needs for a call besides its behaviour, one after the other */
-	double hop_s;    /* from a call's end to the beginning of one that waits for it, where the workers have nothing else */
+	double hop_s;    /* from a call's end to the beginning of one that it makes ready, on a worker that had nothing to do */
 };
 int calibrate_runtime(int workers, const char *policy, struct calibrate_runtime *runtime, struct error *error);
 

@@ -5,12 +5,15 @@
  *   a gate      holds what is submitted behind it, so that submitting and running do not disturb each other
  *   submit_s    many calls behind the gate: the submitter's seconds for each
  *   task_s      the gate opens: workers · seconds for each, all being ready
- *   hop_s       calls that wait for each other in a chain: seconds for each */
+ *   hop_s       a call ends and as many become ready as there are workers, all but one of which sleep: seconds until the
+ *               last of them has begun */
 #include <stdlib.h>
 #include <time.h>
 #include "tasks/calibrate.h"
 
-enum { CALLS = 4000, CHAIN = 2000, BUFFERS = 4, ROUNDS = 7 };
+enum { CALLS = 4000, FORKS = 200, BUFFERS = 4, ROUNDS = 7 };
+
+#define LEAF_S 1e-3 /* longer than it takes to wake a worker */
 
 struct gate {
 	struct engine_call base; /* must be first */
@@ -44,13 +47,14 @@ static const struct engine_type nothing_type = { .name = "nothing", .kind = 1, .
 struct bench {
 	struct engine *engine;
 	struct engine_buffer *gate, *result, *weights[BUFFERS - 1];
-	struct engine_call *call; /* [CALLS] */
+	struct engine_buffer **part; /* [workers] */
+	struct engine_call *call;    /* [CALLS] */
 	char memory[64];
 	int pending;
 };
 
-/* Submits `count` calls behind a closed gate, opens it and waits. `chain`: each writes what the next one reads. */
-static int measure(struct bench *b, int count, bool chain, double *submit_s, double *run_s, struct error *error)
+/* Submits calls behind a closed gate, opens it and waits. */
+static int measure(struct bench *b, double *submit_s, double *run_s, struct error *error)
 {
 	uint8_t mode[BUFFERS] = { ENGINE_READ, ENGINE_READ, ENGINE_READ, ENGINE_READ };
 	struct engine_buffer *buffer[BUFFERS] = { b->gate, b->weights[0], b->weights[1], b->weights[2] };
@@ -58,13 +62,9 @@ static int measure(struct bench *b, int count, bool chain, double *submit_s, dou
 	uint8_t write[1] = { ENGINE_WRITE };
 	struct gate gate = { .base = { .type = &gate_type, .buffers = 1, .buffer = held, .mode = write, .layer = -1,
 		.devices = 1, .pending = &b->pending } };
-	if (chain) {
-		buffer[1] = b->result;
-		mode[1] = ENGINE_READ_WRITE;
-	}
 	int code = engine_submit(b->engine, &gate.base, NULL, 0, error);
 	double begin = engine_now(b->engine);
-	for (int i = 0; !code && i < count; i++) {
+	for (int i = 0; !code && i < CALLS; i++) {
 		b->call[i] = (struct engine_call){ .type = &nothing_type, .buffers = BUFFERS, .buffer = buffer, .mode = mode,
 			.layer = -1, .devices = 1, .pending = &b->pending };
 		code = engine_submit(b->engine, &b->call[i], NULL, 0, error);
@@ -72,10 +72,30 @@ static int measure(struct bench *b, int count, bool chain, double *submit_s, dou
 	double middle = engine_now(b->engine);
 	__atomic_store_n(&gate.open, true, __ATOMIC_RELEASE);
 	int waited = engine_wait_all(b->engine, error);
-	*submit_s = (middle - begin) / count;
-	*run_s = (engine_now(b->engine) - middle) / count;
+	*submit_s = (middle - begin) / CALLS;
+	*run_s = (engine_now(b->engine) - middle) / CALLS;
 	return code ? code : waited;
 }
+
+/* ---- forks */
+
+struct leaf {
+	struct engine_call base; /* must be first */
+	struct engine_buffer *buffer[2];
+	uint8_t mode[2];
+};
+
+static int leaf_run(struct engine_call *call, void *workspace, struct error *error)
+{
+	double end = engine_now(call->engine) + LEAF_S;
+	(void) workspace, (void) error;
+	while (engine_now(call->engine) < end)
+		;
+	return 0;
+}
+
+static const struct engine_type join_type = { .name = "join", .kind = 2, .run = nothing_run, .cost = nothing_cost };
+static const struct engine_type leaf_type = { .name = "leaf", .kind = 3, .run = leaf_run, .cost = nothing_cost };
 
 static int by_value(const void *a, const void *b)
 {
@@ -83,25 +103,76 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double median(double *value)
+static double median(double *value, int count)
 {
-	qsort(value, ROUNDS, sizeof *value, by_value);
-	return value[ROUNDS / 2];
+	qsort(value, (size_t) count, sizeof *value, by_value);
+	return value[count / 2];
+}
+
+/* From a join's end to the beginning of the last of its leaves. */
+static double hop_of(const struct task_record *records, size_t count)
+{
+	double hop[FORKS + 1], ended = -1, last = 0;
+	int n = 0;
+	for (size_t i = 0; i < count; i++)
+		if (records[i].kind == 2) {
+			if (ended >= 0 && n < FORKS)
+				hop[n++] = last - ended;
+			ended = last = records[i].end_s;
+		} else if (records[i].kind == 3) {
+			last = records[i].start_s;
+		}
+	return n ? median(hop, n) : 0;
+}
+
+/* FORKS times: a join of all leaves, then a leaf for each worker. */
+static int measure_forks(struct bench *b, double *hop_s, struct error *error)
+{
+	int workers = engine_workers(b->engine), code = 0;
+	struct leaf leaf[workers];
+	struct engine_buffer *joined[workers + 1];
+	uint8_t mode[workers + 1];
+	struct engine_call join = { .type = &join_type, .buffers = workers + 1, .buffer = joined, .mode = mode, .layer = -1,
+		.devices = 1, .pending = &b->pending };
+	struct task_record *records = NULL;
+	size_t count = 0;
+	joined[workers] = b->result;
+	mode[workers] = ENGINE_READ_WRITE;
+	for (int w = 0; w < workers; w++) {
+		leaf[w] = (struct leaf){ .base = { .type = &leaf_type, .buffers = 2, .layer = -1, .devices = 1,
+			.pending = &b->pending }, .buffer = { b->result, b->part[w] }, .mode = { ENGINE_READ, ENGINE_READ_WRITE } };
+		leaf[w].base.buffer = leaf[w].buffer;
+		leaf[w].base.mode = leaf[w].mode;
+		joined[w] = b->part[w];
+		mode[w] = ENGINE_READ;
+	}
+	for (int i = 0; !code && i < FORKS; i++) {
+		code = engine_submit(b->engine, &join, NULL, 0, error);
+		for (int w = 0; !code && w < workers; w++)
+			code = engine_submit(b->engine, &leaf[w].base, NULL, 0, error);
+	}
+	int waited = engine_wait_all(b->engine, error);
+	code = code ? code : waited;
+	if (!code)
+		code = engine_take_records(b->engine, &records, &count, error);
+	*hop_s = code ? 0 : hop_of(records, count);
+	free(records);
+	return code;
 }
 
 static int measure_all(struct bench *b, struct calibrate_runtime *runtime, struct error *error)
 {
-	double submit[ROUNDS], task[ROUNDS], hop[ROUNDS], unused;
+	double submit[ROUNDS], task[ROUNDS], hop[ROUNDS];
 	int code = 0;
 	for (int r = -1; !code && r < ROUNDS; r++) { /* the first one warms up */
 		int at = r < 0 ? 0 : r;
-		code = measure(b, CALLS, false, &submit[at], &task[at], error);
+		code = measure(b, &submit[at], &task[at], error);
 		if (!code)
-			code = measure(b, CHAIN, true, &unused, &hop[at], error);
+			code = measure_forks(b, &hop[at], error);
 		task[at] *= engine_workers(b->engine);
 	}
 	if (!code)
-		*runtime = (struct calibrate_runtime){ median(submit), median(task), median(hop) };
+		*runtime = (struct calibrate_runtime){ median(submit, ROUNDS), median(task, ROUNDS), median(hop, ROUNDS) };
 	return code;
 }
 
@@ -112,12 +183,17 @@ static int make_buffers(struct bench *b, struct error *error)
 		code = engine_buffer_create(b->engine, b->memory + 1, 1, false, "result", &b->result, error);
 	for (int i = 0; !code && i < BUFFERS - 1; i++)
 		code = engine_buffer_create(b->engine, b->memory + 2 + i, 1, true, "weights", &b->weights[i], error);
+	b->part = calloc((size_t) engine_workers(b->engine), sizeof *b->part);
+	if (!code && !b->part)
+		code = error_memory(error, "calibrating");
+	for (int i = 0; !code && i < engine_workers(b->engine); i++)
+		code = engine_buffer_create(b->engine, b->memory + 8, 1, false, "part", &b->part[i], error);
 	return code;
 }
 
 int calibrate_runtime(int workers, const char *policy, struct calibrate_runtime *runtime, struct error *error)
 {
-	struct engine_options options = { .policy = policy, .workers = workers };
+	struct engine_options options = { .policy = policy, .workers = workers, .record = true };
 	struct bench b = { 0 };
 	b.call = calloc(CALLS, sizeof *b.call);
 	if (!b.call)
@@ -131,7 +207,10 @@ int calibrate_runtime(int workers, const char *policy, struct calibrate_runtime 
 	engine_buffer_destroy(b.result);
 	for (int i = 0; i < BUFFERS - 1; i++)
 		engine_buffer_destroy(b.weights[i]);
+	for (int i = 0; b.part && i < engine_workers(b.engine); i++)
+		engine_buffer_destroy(b.part[i]);
 	engine_stop(b.engine);
+	free(b.part);
 	free(b.call);
 	return code;
 }

@@ -166,8 +166,8 @@ static void print_table(const struct command *c, FILE *f)
 			}
 		fputc('\n', f);
 	}
-	fprintf(f, "\nruntime: %.2f us to submit a task, %.2f us for a worker to take one, %.2f us from a task to one that waits "
-		   "for it\n", r->submit_s * 1e6, r->task_s * 1e6, r->hop_s * 1e6);
+	fprintf(f, "\nruntime: %.2f us to submit a task, %.2f us for a worker to take one, %.2f us to wake a worker "
+		   "for one\n", r->submit_s * 1e6, r->task_s * 1e6, r->hop_s * 1e6);
 }
 
 static const struct curve *curve_of(const struct calibrate_card *card, int kind)
