@@ -170,6 +170,7 @@ int engine_crew_create(const struct engine_options *options, struct starpu_conf 
 		free(crew);
 		return error_memory(error, "starting the engine");
 	}
+	flows_start();
 	conf->precedence_over_environment_variables = 1;
 	conf->ncpus = cpu_workers(s);
 	conf->ncuda = s->machine->host ? 0 : __builtin_popcountll(s->devices);

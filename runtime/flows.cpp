@@ -30,11 +30,20 @@ int flows_run(const struct gpu_flow *flows, int count)
 	return 0;
 }
 
+/* Made by flows_start, not when first used: making them lets other workers run meanwhile. */
+static s4u::MutexPtr mutex;
+static s4u::ConditionVariablePtr changed;
+static int running;
+
+void flows_start(void)
+{
+	mutex = s4u::Mutex::create();
+	changed = s4u::ConditionVariable::create();
+	running = 0;
+}
+
 void flows_compute(double alone_s, double busy_s, int workers)
 {
-	static s4u::MutexPtr mutex = s4u::Mutex::create();
-	static s4u::ConditionVariablePtr changed = s4u::ConditionVariable::create();
-	static int running;
 	std::unique_lock<s4u::Mutex> lock(*mutex);
 	running++;
 	changed->notify_all();

@@ -20,6 +20,9 @@ int flows_run(const struct gpu_flow *flows, int count);
 /* Lets simulated time pass. */
 void flows_sleep(double seconds);
 
+/* Once in a simulation, before its workers start. */
+void flows_start(void);
+
 /* Lets the time of computing pass on one of `workers` that share a host's memory: alone_s while no other computes, busy_s
  * while all do, in between in between; what others begin or end meanwhile changes the pace of what is left. */
 void flows_compute(double alone_s, double busy_s, int workers);
