@@ -82,6 +82,7 @@ dist_check_SCRIPTS += tests/bad_input.sh
 dist_check_SCRIPTS += tests/weights_cache.sh
 dist_check_SCRIPTS += tests/fuzz.sh
 dist_check_SCRIPTS += tests/run.sh
+dist_check_SCRIPTS += tests/search.sh
 dist_check_SCRIPTS += tests/resume.sh
 dist_check_SCRIPTS += tests/test_quickstart.sh
 EXTRA_DIST += tests/bench

@@ -10,6 +10,7 @@ int cmd_graph(int argc, char **argv);
 int cmd_model(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
 int cmd_run(int argc, char **argv);
+int cmd_search(int argc, char **argv);
 int cmd_simulate(int argc, char **argv);
 int cmd_topology(int argc, char **argv);
 

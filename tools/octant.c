@@ -24,6 +24,7 @@ static const struct command {
 	{ "plan", cmd_plan, "what a deployment will do with a workload, in closed form" },
 	{ "run", cmd_run, "batch inference: prompts in, outputs, metrics and a trace out" },
 	{ "simulate", cmd_simulate, "what a graph would do on the machine that it names" },
+	{ "search", cmd_search, "which mesh, chain and schedule reach a goal best" },
 	{ "graph", cmd_graph, "check, show or draw a graph description" },
 	{ "model", cmd_model, "what a checkpoint holds; tokenize and detokenize" },
 	{ "topology", cmd_topology, "what this machine has, as a machine file" },
