@@ -21,6 +21,7 @@ nobase_dist_pkgdata_DATA += graphs/one_device.cfg
 nobase_dist_pkgdata_DATA += graphs/plan/claims.cfg
 nobase_dist_pkgdata_DATA += graphs/plan/model.cfg
 nobase_dist_pkgdata_DATA += graphs/plan/require.cfg
+nobase_dist_pkgdata_DATA += graphs/plan_best.cfg
 nobase_dist_pkgdata_DATA += graphs/send_shards.cfg
 nobase_dist_pkgdata_DATA += graphs/stages_only.cfg
 nobase_dist_pkgdata_DATA += graphs/tensor_only.cfg

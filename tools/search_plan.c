@@ -191,8 +191,8 @@ static void keep(const struct search *s, const struct plan *plan, struct search_
 	const struct metrics *m = &plan->metrics;
 	const struct plan_times *t = &plan->overlapped;
 	c->planned = (struct search_figures){ m->makespan_s, t->ttft_s, t->prefill_rate, t->decode_rate,
-		m->total_tokens_per_s / 1e3 / m->devices, t->exposed[PLAN_PHASES], t->exposed[PLAN_PREFILL], t->bubble[PLAN_PHASES],
-		t->bubble[PLAN_PREFILL] };
+		m->total_tokens_per_s / 1e3 / m->devices, t->exposed[PLAN_PHASES], t->exposed[PLAN_PREFILL],
+		fmax(0, t->bubble[PLAN_PHASES]), fmax(0, t->bubble[PLAN_PREFILL]) }; /* rounding makes them less */
 	for (int i = 0; i < m->devices; i++)
 		c->memory = fmax(c->memory, plan->device[i].total);
 	c->bound = plan->lower_bound_s;

@@ -187,7 +187,8 @@ static int add_chains(struct search *s, const struct mesh *mesh, bool mesh_chang
 	int before = s->bases, code = 0;
 	for (int narrow = 0; narrow <= residuals; narrow++)
 		for (int chain = chains ? CHAIN_LOCAL : CHAIN_GIVEN; !code && chain < (chains ? SEARCH_CHAINS : CHAIN_LOCAL); chain++)
-			for (int shards = 0; !code && shards <= (chains && mesh->stages > 1 && chain != CHAIN_LOCAL); shards++) {
+			for (int shards = 0; !code && shards <= (chains && mesh->stages > 1 && (chain == CHAIN_LOCAL_SCATTER
+				|| (chain == CHAIN_ALL_TO_ALL && mesh->tensor > 1))); shards++) {
 				struct search_base b = { .chain = (enum search_chain) chain, .shards = shards, .mesh_changed = mesh_changed,
 					.chain_changed = chains, .residual_changed = narrow };
 				if (!given->model.experts && chain == CHAIN_ALL_TO_ALL)

@@ -217,9 +217,10 @@ static int draw(FILE *f, struct picture *p)
 	put_text(f, g->model.name);
 	fputs(" on ", f);
 	put_text(f, g->machine.name);
-	fprintf(f, "</text>\n<text x='24' y='50' class='note'>%d sequences, prompts of %d to %d tokens, %d new tokens each; %d candidates "
-		"planned. Better is up and to the left.</text>\n", g->workload.sequences, g->workload.prompt_min, g->workload.prompt_max,
-		g->workload.new_tokens, s->planned);
+	fprintf(f, "</text>\n<text x='24' y='50' class='note'>%d sequences, prompts of %d%s%.0d tokens, %d new tokens each; %d candidates "
+		"planned. Better is up and to the left.</text>\n", g->workload.sequences, g->workload.prompt_min,
+		g->workload.prompt_min < g->workload.prompt_max ? " to " : "",
+		g->workload.prompt_min < g->workload.prompt_max ? g->workload.prompt_max : 0, g->workload.new_tokens, s->planned);
 	draw_axes(f, p);
 	draw_dots(f, p);
 	int code = draw_front(f, p);
