@@ -34,6 +34,9 @@ struct homes {
 	struct home *home;
 	unsigned count;
 	int ready[STARPU_NMAXWORKERS]; /* tasks that the worker could take; read without the mutex */
+	/* The worker has found nothing, and no push has called it since. A push calls one such worker, so that two pushes
+	 * call two: StarPU's word that a worker sleeps is still true when it has been called and does not run yet. */
+	int idle[STARPU_NMAXWORKERS];
 };
 
 static bool set_has(const struct worker_set *set, unsigned worker)
@@ -52,7 +55,7 @@ static void count_ready(struct homes *homes, const struct home *home, int change
 {
 	for (unsigned w = 0; w < starpu_worker_get_count(); w++)
 		if (set_has(&home->workers, w))
-			__atomic_add_fetch(&homes->ready[w], change, __ATOMIC_RELAXED);
+			__atomic_add_fetch(&homes->ready[w], change, __ATOMIC_SEQ_CST);
 }
 
 /* A policy has no way to report an error to the submitter, hence STARPU_ASSERT on memory. */
@@ -117,19 +120,30 @@ static int push(struct starpu_task *task)
 
 #if !defined(STARPU_NON_BLOCKING_DRIVERS) || defined(STARPU_SIMGRID)
 	for (unsigned w = 0; w < starpu_worker_get_count(); w++)
-		if (set_has(&workers, w) && starpu_wake_worker_relax_light(w))
-			break; /* one sleeper is enough for one task */
+		if (set_has(&workers, w) && __atomic_exchange_n(&homes->idle[w], 0, __ATOMIC_SEQ_CST)) {
+			starpu_wake_worker_relax_light(w);
+			break; /* one worker is enough for one task; those that are busy look again by themselves */
+		}
 #endif
 	return 0;
 }
 
-static struct starpu_task *pop(unsigned context)
+/* False: there is nothing to take, and whoever pushes will call this worker. It says that it is idle and then looks, a
+ * push counts and then looks who is idle, so that one of them sees the other (hence sequential consistency). While it
+ * is about to take something it is not idle: a push that called it then would have called nobody. */
+static bool work_waits(struct homes *homes, unsigned worker)
 {
-	struct homes *homes = starpu_sched_ctx_get_policy_data(context);
-	unsigned worker = (unsigned) starpu_worker_get_id_check(), implementation;
-	if (__atomic_load_n(&homes->ready[worker], __ATOMIC_RELAXED) <= 0)
-		return NULL;
+	while (__atomic_load_n(&homes->ready[worker], __ATOMIC_SEQ_CST) <= 0) {
+		__atomic_store_n(&homes->idle[worker], 1, __ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&homes->ready[worker], __ATOMIC_SEQ_CST) <= 0)
+			return false;
+		__atomic_store_n(&homes->idle[worker], 0, __ATOMIC_SEQ_CST);
+	}
+	return true;
+}
 
+static struct starpu_task *take(struct homes *homes, unsigned worker)
+{
 	struct starpu_task *task = NULL;
 	struct home *best = NULL;
 	starpu_worker_relax_on();
@@ -146,6 +160,16 @@ static struct starpu_task *pop(unsigned context)
 		count_ready(homes, best, -1);
 	}
 	STARPU_PTHREAD_MUTEX_UNLOCK(&homes->mutex);
+	return task;
+}
+
+static struct starpu_task *pop(unsigned context)
+{
+	struct homes *homes = starpu_sched_ctx_get_policy_data(context);
+	unsigned worker = (unsigned) starpu_worker_get_id_check(), implementation;
+	struct starpu_task *task = NULL;
+	while (!task && work_waits(homes, worker))
+		task = take(homes, worker);
 	if (task && starpu_worker_can_execute_task_first_impl(worker, task, &implementation))
 		starpu_task_set_implementation(task, implementation);
 	return task;
