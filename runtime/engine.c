@@ -484,9 +484,14 @@ int engine_submit(struct engine *engine, struct engine_call *call, struct engine
 	__atomic_add_fetch(&engine->submitted, 1, __ATOMIC_RELAXED);
 	engine_crew_submits(engine->crew);
 	code = starpu_task_submit(task);
-	if (code)
-		return error_set(error, ERROR_RUN, call->type->name, "StarPU refused the task: %s", strerror(-code));
-	return 0;
+	if (!code)
+		return 0;
+	/* It will never end. The task stays allocated: what it was to follow may still tell it. */
+	if (call->ordered)
+		forget_task(call);
+	__atomic_sub_fetch(call->pending, 1, __ATOMIC_RELAXED);
+	__atomic_sub_fetch(&engine->submitted, 1, __ATOMIC_RELAXED);
+	return error_set(error, ERROR_RUN, call->type->name, "StarPU refused the task: %s", strerror(-code));
 }
 
 bool engine_pending(struct engine *engine, int *pending)
