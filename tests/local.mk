@@ -29,6 +29,7 @@ tests_test_golden_SOURCES = tests/test_golden.c tests/golden_cases.h tests/model
 check_PROGRAMS += tests/test_bits
 tests_test_bits_SOURCES = tests/test_bits.c tests/golden_cases.h tests/model_run.c tests/model_run.h
 tests_test_bits_SOURCES += tests/pairs.c tests/pairs.h
+check_PROGRAMS += tests/test_engine
 check_PROGRAMS += tests/test_half
 tests_test_half_SOURCES = tests/test_half.c tests/model_run.c tests/model_run.h
 check_PROGRAMS += tests/test_kv_pages

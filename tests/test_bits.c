@@ -420,7 +420,8 @@ static bool run_case(const struct bits_case *c, struct batcher_counters *total)
 		describe(c, name, sizeof name);
 		print_error("%s: did not run\n", name);
 	} else {
-		wrong = differs(c, sequences) | counts_differ(c, &run.counters);
+		wrong = differs(c, sequences);
+		wrong |= counts_differ(c, &run.counters);
 	}
 	total->micro_batches += run.counters.micro_batches;
 	total->rows += run.counters.rows;
