@@ -218,7 +218,7 @@ def others():
             file.write("old")
     octant(*COMMAND, "--output-dir", out, "--force", "--quiet", "--no-trace")
     assert answers(out) == reference()[0]
-    assert sorted(os.listdir(out)) == ["metrics.json", "notes.txt", "outputs.jsonl", "run.json"]
+    assert sorted(os.listdir(out)) == ["metrics.json", "notes.txt", "outputs.jsonl", "replay.json", "run.json"]
 
 
 @test("a folder that another run writes into is refused")

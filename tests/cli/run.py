@@ -54,7 +54,7 @@ def plans_command():
     for word in ("8 sequences finished", "tokens/s", os.path.join(out, "outputs.jsonl"), "metrics.json", "trace.json",
                  "experts", "all_gather"):
         assert word in said.out, (word, said)
-    assert sorted(os.listdir(out)) == ["metrics.json", "outputs.jsonl", "run.json", "trace.json"]
+    assert sorted(os.listdir(out)) == ["metrics.json", "outputs.jsonl", "replay.json", "run.json", "trace.json"]
     metrics = read_json(out, "metrics.json")
     assert metrics["graph"] == "tp2_ep2_pp2" and metrics["source"] == "measured" and metrics["policy"] == "dmdas"
     assert [d["id"] for d in metrics["devices"]] == [0, 1, 2, 3]
@@ -116,7 +116,8 @@ def shipped_graphs():
     for name in names:
         if name == "dense":
             continue
-        assert tokens(run("--no-trace", graph=name)) == reference(), name
+        # a graph for GPUs may keep its residual stream in 16 bits, which CPUs do not
+        assert tokens(run("--no-trace", "--set", "residual=fp32", graph=name)) == reference(), name
     rows = write_lines("tokens.jsonl", [{"id": i, "tokens": [1, 7 + i, 3], "max_new_tokens": 12} for i in range(6)])
     llama = os.path.join(GOLDEN, "llama")
     assert tokens(run(graph="dense", model=llama, input=rows)) == \
