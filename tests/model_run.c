@@ -168,6 +168,8 @@ static int run_graph(struct engine *engine, struct model_run *run, const struct 
 		sequences[i].logprobs = need(calloc((size_t) sequences[i].sequence.max_new_tokens, sizeof(float)));
 		code = batcher_add(batcher, &sequences[i].sequence, &index, error);
 	}
+	if (!code && run->built)
+		run->built(deployment);
 	if (!code && run->guard)
 		code = engine_guard(engine, deployment->arenas, graph->mesh.devices, error);
 	if (!code)

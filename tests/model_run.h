@@ -11,6 +11,9 @@
 #include "runtime/engine.h"
 #include "runtime/graph.h"
 
+struct deployment;
+struct run_hooks;
+
 struct golden_prompt {
 	int32_t *tokens, *greedy;
 	double *logprobs, *margins, *router_gaps; /* router_gaps NULL for dense models */
@@ -44,6 +47,7 @@ struct model_run {
 	int64_t pages;          /* of each group's pool; 0: as many as all sequences need together */
 	bool guard;             /* only a task's own devices' memory can be touched */
 	const struct run_hooks *hooks;
+	void (*built)(struct deployment *deployment); /* called before anything runs; NULL: nothing to do */
 	struct batcher_counters counters; /* afterwards */
 };
 
