@@ -80,6 +80,9 @@ static const struct golden_case golden_cases[] = {
 	{ "qwen2_moe_norm", { FP32, MESH(4, 2, 1), CHUNK(64) } },
 	{ "qwen3_moe", { FP32, MESH(2, 4, 2), A2A, CHUNK(64) } },
 	{ "qwen3_moe_sparse", { FP32, MESH(4, 4, 2), A2A, CHUNK(64) } },
+	{ "mixtral16", { FP32, MESH(2, 2, 2), A2A, CHUNK(48), "mesh.place=( { device = 2; stage = 0; tensor = 0; experts = 1; }, "
+		"{ device = 0; stage = 0; tensor = 1; experts = 0; }, { device = 3; stage = 1; tensor = 0; experts = 0; }, "
+		"{ device = 1; stage = 1; tensor = 1; experts = 1; } )" } }, /* devices and expert groups in another order */
 	{ "llama", { FP32, MESH(4, 1, 1), CHUNK(64) } },
 	{ "llama_bias", { FP32, MESH(4, 1, 1), CHUNK(64) } },
 	{ "qwen2", { FP32, MESH(4, 1, 2), CHUNK(64) } },
