@@ -227,8 +227,12 @@ static bool never_fits(const struct batcher *b, const struct sequence *sequence,
 	int64_t tokens = (int64_t) sequence->prompt_tokens + sequence->max_new_tokens, pages;
 
 	if (tokens > o->tokens_per_sequence)
-		snprintf(why, size, "%d prompt and %d new tokens are more than limits.tokens_per_sequence = %d",
-			sequence->prompt_tokens, sequence->max_new_tokens, o->tokens_per_sequence);
+		snprintf(why, size, "%d prompt and %d new tokens are more than %s = %d",
+			sequence->prompt_tokens, sequence->max_new_tokens,
+			o->max_positions == o->tokens_per_sequence
+				? "the model's max_position_embeddings"
+				: "limits.tokens_per_sequence",
+			o->tokens_per_sequence);
 	else if (o->max_positions && tokens > o->max_positions)
 		snprintf(why, size, "%d prompt and %d new tokens are more than the model's %d positions",
 			sequence->prompt_tokens, sequence->max_new_tokens, o->max_positions);

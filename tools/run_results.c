@@ -3,8 +3,11 @@
  * What happens with each token and each finished sequence of a run. */
 #define _GNU_SOURCE /* memmem */
 #include "tools/run_results.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { REASONS_TOLD = 3 }; /* on stderr; every one is in its line of outputs.jsonl */
 
 int run_results_create(const struct requests *requests, const struct tokenizer *tokenizer, struct output *output,
 	struct run_results *results, struct error *error)
@@ -164,9 +167,9 @@ void run_results_on_finish(void *context, int sequence, enum finish_reason reaso
 	size_t bytes = 0;
 	r->reason = reason;
 	r->finished_s = results->now_s;
-	if (reason == FINISH_ERROR)
-		results->failed++;
-	else
+	if (reason == FINISH_ERROR && results->failed++ < REASONS_TOLD)
+		fprintf(stderr, "octant: sequence %s failed: %s\n", request->id, batcher_reason(results->batcher, sequence));
+	if (reason != FINISH_ERROR)
 		results->finished++;
 	if (results->code)
 		return; /* the run is ending: this sequence runs again with --resume */
