@@ -67,25 +67,25 @@ static void without_groups_there_are_no_limits(void **state)
 static void version_2_limits_hold_at_every_level(void **state)
 {
 	(void) state;
-	put("/proc/self/cgroup", "0::/work/job\n");
+	put("/proc/self/cgroup", "0::/box/job\n");
 	put("/proc/self/mountinfo", "20 1 0:1 / /proc rw - proc proc rw\n"
 		"41 31 0:38 / /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate\n");
-	put("/sys/fs/cgroup/work/job/cpu.max", "max 100000\n");
-	put("/sys/fs/cgroup/work/job/memory.max", "max\n");
+	put("/sys/fs/cgroup/box/job/cpu.max", "max 100000\n");
+	put("/sys/fs/cgroup/box/job/memory.max", "max\n");
 	struct topology_limits l = limits();
 	assert_float_equal(l.cpus, 0, 0);
 	assert_float_equal(l.memory, 0, 0);
-	put("/sys/fs/cgroup/work/cpu.max", "250000 100000\n");
-	put("/sys/fs/cgroup/work/memory.max", "8000000000\n");
-	put("/sys/fs/cgroup/work/memory.current", "3000000000\n");
-	put("/sys/fs/cgroup/work/memory.stat", "anon 5\nfile 9\ninactive_file 1000000000\nactive_file 2\n");
+	put("/sys/fs/cgroup/box/cpu.max", "250000 100000\n");
+	put("/sys/fs/cgroup/box/memory.max", "8000000000\n");
+	put("/sys/fs/cgroup/box/memory.current", "3000000000\n");
+	put("/sys/fs/cgroup/box/memory.stat", "anon 5\nfile 9\ninactive_file 1000000000\nactive_file 2\n");
 	l = limits();
 	assert_float_equal(l.cpus, 2.5, 0);
 	assert_float_equal(l.memory, 8e9, 0);
 	assert_float_equal(l.memory_available, 6e9, 0);
-	put("/sys/fs/cgroup/work/job/memory.max", "4000000000\n"); /* the least of both */
-	put("/sys/fs/cgroup/work/job/memory.current", "5000000000\n");
-	put("/sys/fs/cgroup/work/job/cpu.max", "50000 100000\n");
+	put("/sys/fs/cgroup/box/job/memory.max", "4000000000\n"); /* the least of both */
+	put("/sys/fs/cgroup/box/job/memory.current", "5000000000\n");
+	put("/sys/fs/cgroup/box/job/cpu.max", "50000 100000\n");
 	l = limits();
 	assert_float_equal(l.cpus, 0.5, 0);
 	assert_float_equal(l.memory, 4e9, 0);
