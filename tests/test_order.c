@@ -158,8 +158,12 @@ static int watched_run(struct engine_call *call, void *workspace, struct error *
 	if (index >= MOST_EVENTS)
 		return error_set(error, ERROR_RUN, NULL, "too many events");
 	struct event *e = &run.event[index];
-	*e = (struct event){ .role = watched[t].role, .layer = call->layer, .device = c->device, .group = c->group,
-		.number = call->micro_batch, .began = __atomic_add_fetch(&run.stamps, 1, __ATOMIC_SEQ_CST) };
+	e->role = watched[t].role; /* `ended` is 0, and others look at it: they look at the rest when it is not */
+	e->layer = call->layer;
+	e->device = c->device;
+	e->group = c->group;
+	e->number = call->micro_batch;
+	e->began = __atomic_add_fetch(&run.stamps, 1, __ATOMIC_SEQ_CST);
 	if (is_held(e))
 		hold_back(e);
 	int code = watched[t].original->engine.run(call, workspace, error);
