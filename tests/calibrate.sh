@@ -9,22 +9,7 @@ command -v python3 >/dev/null || { echo "1..0 # SKIP no python3"; exit 77; }
 work=$(mktemp -d "${TMPDIR:-/tmp}/calibrate.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 model="$OCTANT_SOURCE_DIR/tests/golden/models/mixtral"
-number=0
-failed=0
-
-tap()
-{
-	name=$1
-	shift
-	number=$((number + 1))
-	if "$@" >"$work/said" 2>&1; then
-		echo "ok $number - $name"
-	else
-		echo "not ok $number - $name"
-		sed 's/^/# /' "$work/said"
-		failed=1
-	fi
-}
+. "$OCTANT_SOURCE_DIR/tests/tap.sh"
 
 # refuses WORDS ARGUMENTS...: exit status 2, one line with the words on standard error
 refuses()

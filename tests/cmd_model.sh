@@ -9,23 +9,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/cmd_model.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 models="$OCTANT_SOURCE_DIR/tests/golden/models"
 tokenizers="$OCTANT_SOURCE_DIR/tests/golden/tokenizers"
-number=0
-failed=0
-
-# tap NAME COMMAND...: one test, which passes if the command does
-tap()
-{
-	name=$1
-	shift
-	number=$((number + 1))
-	if "$@" >"$work/said" 2>&1; then
-		echo "ok $number - $name"
-	else
-		echo "not ok $number - $name"
-		sed 's/^/# /' "$work/said"
-		failed=1
-	fi
-}
+. "$OCTANT_SOURCE_DIR/tests/tap.sh"
 
 # refuses WORDS ARGUMENTS...: exit status 2, the words in the message, nothing on standard output
 refuses()

@@ -6,23 +6,7 @@
 command -v python3 >/dev/null || { echo "1..0 # SKIP no python3"; exit 77; }
 work=$(mktemp -d "${TMPDIR:-/tmp}/cmd_plan.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
-number=0
-failed=0
-
-# tap NAME COMMAND...: one test, which passes if the command does
-tap()
-{
-	name=$1
-	shift
-	number=$((number + 1))
-	if "$@" >"$work/said" 2>&1; then
-		echo "ok $number - $name"
-	else
-		echo "not ok $number - $name"
-		sed 's/^/# /' "$work/said"
-		failed=1
-	fi
-}
+. "$OCTANT_SOURCE_DIR/tests/tap.sh"
 
 # plans STATUS ARGUMENTS...: runs octant plan with standard output in $work/out, and wants that exit status
 plans()

@@ -96,6 +96,6 @@ dist_check_SCRIPTS += tests/calibrate.sh
 dist_check_SCRIPTS += tests/simulate.sh
 EXTRA_DIST += tests/test_simulate.c
 EXTRA_DIST += tests/golden
-EXTRA_DIST += tests/run tests/lsan.supp
+EXTRA_DIST += tests/run tests/tap.sh tests/lsan.supp
 EXTRA_DIST += tests/scratch.h
 EXTRA_DIST += tests/graphs

@@ -8,23 +8,7 @@ make_model="$OCTANT_SOURCE_DIR/tools/make_model"
 work=$(mktemp -d "${TMPDIR:-/tmp}/make_model.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 small="--layers 3 --hidden 48 --heads 4 --head-dim 12 --kv-heads 2 --experts 4 --expert-hidden 20 --vocab 301"
-number=0
-failed=0
-
-# tap NAME COMMAND...: one test, which passes if the command does
-tap()
-{
-	name=$1
-	shift
-	number=$((number + 1))
-	if "$@" >"$work/said" 2>&1; then
-		echo "ok $number - $name"
-	else
-		echo "not ok $number - $name"
-		sed 's/^/# /' "$work/said"
-		failed=1
-	fi
-}
+. "$OCTANT_SOURCE_DIR/tests/tap.sh"
 
 refuses()
 {

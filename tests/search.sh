@@ -8,25 +8,9 @@ command -v python3 >/dev/null || { echo "1..0 # SKIP no python3"; exit 77; }
 work=$(mktemp -d "${TMPDIR:-/tmp}/search.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 export work
-number=0
-failed=0
+. "$OCTANT_SOURCE_DIR/tests/tap.sh"
 small='--sequences 8 --prompt-tokens 256 --new-tokens 8 --simulate 0'
 workload='require={ workload = { sequences = 8; prompt_tokens = 256; new_tokens = 8; }; }'
-
-# tap NAME COMMAND...: one test, which passes if the command does
-tap()
-{
-	name=$1
-	shift
-	number=$((number + 1))
-	if "$@" >"$work/said" 2>&1; then
-		echo "ok $number - $name"
-	else
-		echo "not ok $number - $name"
-		sed 's/^/# /' "$work/said"
-		failed=1
-	fi
-}
 
 # searches STATUS ARGUMENTS...: runs octant search with standard output in $work/out, and wants that exit status
 searches()
