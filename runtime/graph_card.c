@@ -35,6 +35,62 @@ static int read_dense_layers(
 	return 0;
 }
 
+static void read_sizes(const struct graph_text *text, const config_setting_t *card, struct model *model)
+{
+	model->top_k = model->expert_hidden = model->shared_hidden = model->mlp_hidden = 0;
+	integer(text, card, "model.layers", &model->layers);
+	integer(text, card, "model.hidden", &model->hidden);
+	integer(text, card, "model.heads", &model->heads);
+	model->kv_heads = model->heads;
+	integer(text, card, "model.kv_heads", &model->kv_heads);
+	model->head_dim = model->hidden / model->heads;
+	integer(text, card, "model.head_dim", &model->head_dim);
+	integer(text, card, "model.vocab", &model->vocab);
+	integer(text, card, "model.top_k", &model->top_k);
+	integer(text, card, "model.expert_hidden", &model->expert_hidden);
+	integer(text, card, "model.shared_hidden", &model->shared_hidden);
+	integer(text, card, "model.mlp_hidden", &model->mlp_hidden);
+	model->max_positions = (int) graph_integer(text, card, "model.max_positions");
+	model->declared_parameters = graph_number(text, card, "model.declared_parameters");
+}
+
+static void read_variants(const struct graph_text *text, const config_setting_t *card, struct model *model)
+{
+	const char *word = graph_word(text, card, "model.dtype");
+	model->dtype = word ? (enum dtype) dtype_parse(word) : DTYPE_FP16;
+	boolean(text, card, "model.normalize_top_k", &model->normalize_top_k);
+	boolean(text, card, "model.qkv_bias", &model->qkv_bias);
+	boolean(text, card, "model.output_bias", &model->output_bias);
+	boolean(text, card, "model.mlp_bias", &model->mlp_bias);
+	boolean(text, card, "model.tied_embeddings", &model->tied_embeddings);
+	if ((word = graph_word(text, card, "model.qk_norm")))
+		model->qk_norm = *word == 'n' ? QK_NORM_NONE : *word == 'h' ? QK_NORM_HEAD : QK_NORM_ALL;
+	if (graph_find(text, card, "model.norm_epsilon"))
+		model->norm_epsilon = (float) graph_number(text, card, "model.norm_epsilon");
+	if (graph_find(text, card, "model.rope_theta"))
+		model->rope.theta = graph_number(text, card, "model.rope_theta");
+	model->clip_qkv = (float) graph_number(text, card, "model.clip_qkv");
+}
+
+/* What the language cannot say key by key: keys that need each other. */
+static int check_card(const struct graph_text *text, const config_setting_t *card, const struct graph_place *place,
+	const struct model *model, struct error *error)
+{
+	const struct {
+		const char *key;
+		int value;
+	} needed[] = {{"top_k", model->top_k}, {"expert_hidden", model->expert_hidden}};
+	for (int i = 0; i < 2 && model->experts; i++)
+		if (!needed[i].value)
+			return graph_error(error, place,
+				"the model has %d experts and no `%s`; it must be given with experts", model->experts,
+				needed[i].key);
+	if (!graph_find(text, card, "model.head_dim") && model->hidden % model->heads)
+		return graph_error(error, place, "hidden %d is no multiple of heads %d; head_dim must then be given",
+			model->hidden, model->heads);
+	return 0;
+}
+
 int graph_read_card(const struct graph_text *text, struct graph *graph, struct error *error)
 {
 	const config_setting_t *card = config_lookup(&text->config, "model");
@@ -53,54 +109,15 @@ int graph_read_card(const struct graph_text *text, struct graph *graph, struct e
 			experts ? "one of mixtral, olmoe, qwen2_moe, qwen3_moe" : "one of llama, qwen2, qwen3");
 	model_defaults(family, model);
 	model->experts = experts;
-	model->top_k = model->expert_hidden = model->shared_hidden = model->mlp_hidden = 0;
 	model->bos = -1;
 	model->eos_count = 0;
 	word = graph_word(text, card, "model.name");
 	snprintf(model->name, sizeof model->name, "%s", word ? word : graph->name);
-	word = graph_word(text, card, "model.dtype");
-	model->dtype = word ? (enum dtype) dtype_parse(word) : DTYPE_FP16;
+	read_sizes(text, card, model);
+	read_variants(text, card, model);
 
-	integer(text, card, "model.layers", &model->layers);
-	integer(text, card, "model.hidden", &model->hidden);
-	integer(text, card, "model.heads", &model->heads);
-	model->kv_heads = model->heads;
-	integer(text, card, "model.kv_heads", &model->kv_heads);
-	model->head_dim = model->hidden / model->heads;
-	integer(text, card, "model.head_dim", &model->head_dim);
-	integer(text, card, "model.vocab", &model->vocab);
-	integer(text, card, "model.top_k", &model->top_k);
-	integer(text, card, "model.expert_hidden", &model->expert_hidden);
-	integer(text, card, "model.shared_hidden", &model->shared_hidden);
-	integer(text, card, "model.mlp_hidden", &model->mlp_hidden);
-	model->max_positions = (int) graph_integer(text, card, "model.max_positions");
-	boolean(text, card, "model.normalize_top_k", &model->normalize_top_k);
-	boolean(text, card, "model.qkv_bias", &model->qkv_bias);
-	boolean(text, card, "model.output_bias", &model->output_bias);
-	boolean(text, card, "model.mlp_bias", &model->mlp_bias);
-	boolean(text, card, "model.tied_embeddings", &model->tied_embeddings);
-	if ((word = graph_word(text, card, "model.qk_norm")))
-		model->qk_norm = *word == 'n' ? QK_NORM_NONE : *word == 'h' ? QK_NORM_HEAD : QK_NORM_ALL;
-	if (graph_find(text, card, "model.norm_epsilon"))
-		model->norm_epsilon = (float) graph_number(text, card, "model.norm_epsilon");
-	if (graph_find(text, card, "model.rope_theta"))
-		model->rope.theta = graph_number(text, card, "model.rope_theta");
-	model->clip_qkv = (float) graph_number(text, card, "model.clip_qkv");
-	model->declared_parameters = graph_number(text, card, "model.declared_parameters");
-
-	const struct {
-		const char *key;
-		int value;
-	} needed[] = {{"top_k", model->top_k}, {"expert_hidden", model->expert_hidden}};
-	for (int i = 0; i < 2 && experts; i++)
-		if (!needed[i].value)
-			return graph_error(error, &place,
-				"the model has %d experts and no `%s`; it must be given with experts", experts,
-				needed[i].key);
-	if (!graph_find(text, card, "model.head_dim") && model->hidden % model->heads)
-		return graph_error(error, &place, "hidden %d is no multiple of heads %d; head_dim must then be given",
-			model->hidden, model->heads);
-	if ((code = read_dense_layers(text, card, model, error)))
+	if ((code = check_card(text, card, &place, model, error)) ||
+		(code = read_dense_layers(text, card, model, error)))
 		return code;
 	if (place.line)
 		snprintf(where, sizeof where, "%s:%u", place.file, place.line);

@@ -113,20 +113,24 @@ static int enter_element(config_setting_t **at, const char *prefix, unsigned lon
 	return 0;
 }
 
-static int apply(struct graph_text *text, const struct graph_override *override, struct error *error)
+/* Where a path leads: the group that holds its last name, which is NULL where a setting on the way is of another type
+ * than the language has there: the check will say so, at the file's line. Groups that the file lacks are made. */
+struct target {
+	config_setting_t *group;
+	char name[GRAPH_PATH];
+};
+
+static int follow(config_setting_t *at, const char *p, const char *where, void *hook, struct target *target,
+	struct error *error)
 {
-	char where[GRAPH_PATH + 16], prefix[GRAPH_PATH] = "", parent[GRAPH_PATH] = "", name[GRAPH_PATH];
-	config_setting_t *at = config_root_setting(&text->config);
-	const char *p = override->path;
-	void *hook = (void *) override->path; /* read back only as const char * */
-	config_t value;
+	char prefix[GRAPH_PATH] = "", parent[GRAPH_PATH] = "", *name = target->name;
 	int code;
-	snprintf(where, sizeof where, "--set %.180s", p);
+	target->group = NULL;
 	if (strlen(p) >= GRAPH_PATH)
 		return error_set(error, ERROR_INPUT, where, "the path is longer than that of any key");
-	for (;;) {
+	for (;; p++) {
 		size_t length = strcspn(p, ".[");
-		snprintf(name, sizeof name, "%.*s", (int) length, p);
+		snprintf(name, sizeof target->name, "%.*s", (int) length, p);
 		snprintf(parent, sizeof parent, "%s", prefix);
 		size_t used = strlen(prefix);
 		int n = snprintf(prefix + used, sizeof prefix - used, "%s%s", used ? "." : "", name);
@@ -136,8 +140,10 @@ static int apply(struct graph_text *text, const struct graph_override *override,
 		p += length;
 		if (!key)
 			return unknown(where, parent, name, error);
-		if (!*p)
-			break;
+		if (!*p) {
+			target->group = at;
+			return 0;
+		}
 		if (key->type != KEY_GROUP && key->type != KEY_LIST)
 			return error_set(error, ERROR_INPUT, where, "%s has no parts; --set %s=VALUE would be right",
 				prefix, prefix);
@@ -153,7 +159,7 @@ static int apply(struct graph_text *text, const struct graph_override *override,
 			config_setting_set_hook(member, hook);
 		}
 		if (config_setting_type(member) != type)
-			break; /* the file has another type there: the check will say so, at the file's line */
+			return 0;
 		at = member;
 		if (*p == '[') {
 			char *end;
@@ -169,15 +175,25 @@ static int apply(struct graph_text *text, const struct graph_override *override,
 			strcat(prefix, "[]");
 			p = end + 1;
 		}
-		p++;
 	}
-	if (*p)
-		return 0;
+}
+
+static int apply(struct graph_text *text, const struct graph_override *override, struct error *error)
+{
+	char where[GRAPH_PATH + 16];
+	void *hook = (void *) override->path; /* read back only as const char * */
+	struct target target;
+	config_t value;
+	int code;
+	snprintf(where, sizeof where, "--set %.180s", override->path);
+	code = follow(config_root_setting(&text->config), override->path, where, hook, &target, error);
+	if (code || !target.group)
+		return code;
 	if ((code = parse_value(override, where, &value, error)))
 		return code;
-	if (config_setting_get_member(at, name))
-		config_setting_remove(at, name);
-	if (!copy_setting(at, name, config_setting_get_elem(config_root_setting(&value), 0), hook))
+	if (config_setting_get_member(target.group, target.name))
+		config_setting_remove(target.group, target.name);
+	if (!copy_setting(target.group, target.name, config_setting_get_elem(config_root_setting(&value), 0), hook))
 		code = error_memory(error, "reading an override");
 	config_destroy(&value);
 	return code;

@@ -192,72 +192,73 @@ static int include(struct graph_source *source, const char *path, const char *at
 	return code;
 }
 
+/* Where the copying of a file is: what the next byte is part of. */
+struct scan {
+	const char *path;
+	unsigned line, opened; /* opened: line where the string or comment starts */
+	enum { CODE, STRING, LINE_COMMENT, BLOCK_COMMENT } state;
+};
+
+/* Copies what is up to `line_end`; words of code are checked on the way. */
+static int expand_line(struct graph_source *source, struct scan *scan, const char *p, const char *line_end,
+	struct error *error)
+{
+	int code = 0;
+	for (size_t step = 1; !code && p < line_end; p += step, step = 1) {
+		if (scan->state == CODE && is_word_byte(*p)) {
+			while (p + step < line_end && is_word_byte(p[step]))
+				step++;
+			code = put_word(source, p, step, scan->path, scan->line, error);
+			continue;
+		}
+		if (scan->state == CODE) {
+			if (*p == '@')
+				return error_at(error, ERROR_INPUT, scan->path, scan->line,
+					"@ stands in the line; @include \"FILE\" must stand alone on its line");
+			if (*p == '"')
+				scan->state = STRING, scan->opened = scan->line;
+			else if (*p == '#' || (*p == '/' && p[1] == '/'))
+				scan->state = LINE_COMMENT;
+			else if (*p == '/' && p[1] == '*')
+				scan->state = BLOCK_COMMENT, scan->opened = scan->line, step = 2;
+		} else if (scan->state == STRING) {
+			if (*p == '\\' && p + 1 < line_end)
+				step = 2;
+			else if (*p == '"')
+				scan->state = CODE;
+		} else if (scan->state == BLOCK_COMMENT && *p == '*' && p[1] == '/') {
+			scan->state = CODE, step = 2;
+		}
+		code = put(source, p, step, error);
+	}
+	if (scan->state == LINE_COMMENT)
+		scan->state = CODE;
+	return code ? code : put(source, "\n", 1, error);
+}
+
 static int expand(struct graph_source *source, const char *path, const char *text, int depth, struct error *error)
 {
-	enum { CODE, STRING, LINE_COMMENT, BLOCK_COMMENT } state = CODE;
+	struct scan scan = { .path = path, .state = CODE };
 	int code, file = source->files;
-	unsigned line = 0, opened = 0;
-	const char *p = text;
 	if ((code = add_file(source, path, error)))
 		return code;
 	if (source->length > (size_t) BYTES * 4)
 		return error_set(
 			error, ERROR_INPUT, path, "the description is larger than 4 MiB with what it includes");
-	while (*p) {
-		const char *line_end = p + strcspn(p, "\n");
-		line++;
-		if (state == CODE) {
-			const char *first = p + strspn(p, " \t");
-			if (!strncmp(first, "@include", 8)) {
-				if ((code = include(source, path, first, line, line_end, depth, error)))
-					return code;
-				p = *line_end ? line_end + 1 : line_end;
-				continue;
-			}
-		}
-		if ((code = start_line(source, file, line, error)))
+	for (const char *p = text, *line_end; *p; p = *line_end ? line_end + 1 : line_end) {
+		line_end = p + strcspn(p, "\n");
+		scan.line++;
+		const char *first = p + strspn(p, " \t");
+		if (scan.state == CODE && !strncmp(first, "@include", 8))
+			code = include(source, path, first, scan.line, line_end, depth, error);
+		else if (!(code = start_line(source, file, scan.line, error)))
+			code = expand_line(source, &scan, p, line_end, error);
+		if (code)
 			return code;
-		while (p < line_end) {
-			size_t step = 1;
-			if (state == CODE) {
-				if (is_word_byte(*p)) {
-					while (p + step < line_end && is_word_byte(p[step]))
-						step++;
-					if ((code = put_word(source, p, step, path, line, error)))
-						return code;
-					p += step;
-					continue;
-				}
-				if (*p == '@')
-					return error_at(error, ERROR_INPUT, path, line,
-						"@ stands in the line; @include \"FILE\" must stand alone on its line");
-				if (*p == '"')
-					state = STRING, opened = line;
-				else if (*p == '#' || (*p == '/' && p[1] == '/'))
-					state = LINE_COMMENT;
-				else if (*p == '/' && p[1] == '*')
-					state = BLOCK_COMMENT, opened = line, step = 2;
-			} else if (state == STRING) {
-				if (*p == '\\' && p + 1 < line_end)
-					step = 2;
-				else if (*p == '"')
-					state = CODE;
-			} else if (state == BLOCK_COMMENT && *p == '*' && p[1] == '/') {
-				state = CODE, step = 2;
-			}
-			if ((code = put(source, p, step, error)))
-				return code;
-			p += step;
-		}
-		if (state == LINE_COMMENT)
-			state = CODE;
-		if ((code = put(source, "\n", 1, error)))
-			return code;
-		p = *line_end ? line_end + 1 : line_end;
 	}
-	if (state == STRING || state == BLOCK_COMMENT)
-		return error_at(error, ERROR_INPUT, path, opened, "a %s that starts here is not closed",
-			state == STRING ? "string" : "comment");
+	if (scan.state == STRING || scan.state == BLOCK_COMMENT)
+		return error_at(error, ERROR_INPUT, path, scan.opened, "a %s that starts here is not closed",
+			scan.state == STRING ? "string" : "comment");
 	return 0;
 }
 

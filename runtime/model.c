@@ -140,26 +140,8 @@ static int check_ranges(const struct range *range, int count, const char *where,
 /* The limits keep every product of two sizes far inside 64 bits and each size, and all heads together, inside 32. */
 enum { MOST_HIDDEN = 1 << 20, MOST_HEADS = 1 << 14, MOST_VOCAB = 1 << 24, MOST_POSITIONS = 1 << 30 };
 
-int model_validate(const struct model *model, const char *where, struct error *error)
+static int check_heads(const struct model *model, const char *where, struct error *error)
 {
-	const struct range sizes[] = {
-		{ "the number of layers", model->layers, 1, MODEL_MAX_LAYERS },
-		{ "the hidden size", model->hidden, 1, MOST_HIDDEN },
-		{ "the number of heads", model->heads, 1, MOST_HEADS },
-		{ "the number of KV heads", model->kv_heads, 1, MOST_HEADS },
-		{ "head_dim", model->head_dim, 2, 1 << 12 },
-		{ "the vocabulary's size", model->vocab, 1, MOST_VOCAB },
-		{ "the longest sequence", model->max_positions, 1, MOST_POSITIONS },
-		{ "the number of experts", model->experts, 0, MODEL_MAX_EXPERTS },
-		{ "the number of end-of-sequence tokens", model->eos_count, 0, MODEL_MAX_EOS },
-		{ "the beginning-of-sequence token", model->bos, -1, MOST_VOCAB },
-	};
-	int code = check_ranges(sizes, (int) (sizeof sizes / sizeof *sizes), where, error);
-
-	if (code)
-		return code;
-	if ((int) model->family < 0 || model->family >= MODEL_FAMILIES)
-		return error_set(error, ERROR_INPUT, where, "the model is of no known family");
 	if (model->heads % model->kv_heads)
 		return error_set(error, ERROR_INPUT, where,
 			"%d heads do not divide among %d KV heads; each KV head serves the same number of heads",
@@ -170,6 +152,11 @@ int model_validate(const struct model *model, const char *where, struct error *e
 	if ((int64_t) model->heads * model->head_dim > MOST_HIDDEN)
 		return error_set(error, ERROR_INPUT, where, "%d heads of %d are wider than %d", model->heads,
 			model->head_dim, MOST_HIDDEN);
+	return 0;
+}
+
+static int check_numbers(const struct model *model, const char *where, struct error *error)
+{
 	if (!(model->norm_epsilon >= 0 && model->norm_epsilon < 1))
 		return error_set(error, ERROR_INPUT, where, "rms_norm_eps is %g; it must be from 0 to below 1",
 			(double) model->norm_epsilon);
@@ -193,8 +180,12 @@ int model_validate(const struct model *model, const char *where, struct error *e
 		if (model->eos[i] < 0)
 			return error_set(error, ERROR_INPUT, where, "the end-of-sequence token %d is negative",
 				model->eos[i]);
+	return 0;
+}
 
-	int dense = model_dense_layers(model);
+static int check_widths(const struct model *model, const char *where, struct error *error)
+{
+	int code = 0, dense = model_dense_layers(model);
 	if (model->experts) {
 		const struct range widths[] = {
 			{ "the number of experts a token goes to", model->top_k, 1,
@@ -212,4 +203,28 @@ int model_validate(const struct model *model, const char *where, struct error *e
 		code = check_ranges(&width, 1, where, error);
 	}
 	return code;
+}
+
+int model_validate(const struct model *model, const char *where, struct error *error)
+{
+	const struct range sizes[] = {
+		{ "the number of layers", model->layers, 1, MODEL_MAX_LAYERS },
+		{ "the hidden size", model->hidden, 1, MOST_HIDDEN },
+		{ "the number of heads", model->heads, 1, MOST_HEADS },
+		{ "the number of KV heads", model->kv_heads, 1, MOST_HEADS },
+		{ "head_dim", model->head_dim, 2, 1 << 12 },
+		{ "the vocabulary's size", model->vocab, 1, MOST_VOCAB },
+		{ "the longest sequence", model->max_positions, 1, MOST_POSITIONS },
+		{ "the number of experts", model->experts, 0, MODEL_MAX_EXPERTS },
+		{ "the number of end-of-sequence tokens", model->eos_count, 0, MODEL_MAX_EOS },
+		{ "the beginning-of-sequence token", model->bos, -1, MOST_VOCAB },
+	};
+	int code;
+	if ((code = check_ranges(sizes, (int) (sizeof sizes / sizeof *sizes), where, error)))
+		return code;
+	if ((int) model->family < 0 || model->family >= MODEL_FAMILIES)
+		return error_set(error, ERROR_INPUT, where, "the model is of no known family");
+	if ((code = check_heads(model, where, error)) || (code = check_numbers(model, where, error)))
+		return code;
+	return check_widths(model, where, error);
 }
