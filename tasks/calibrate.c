@@ -7,18 +7,13 @@
 #include <string.h>
 #include "tasks/run.h"
 
-struct shape {
-	int segments, rows, position; /* rows and first position of each segment */
-};
-
 /* Prefill: one long chunk, or many short ones; decode: one row of each sequence. */
-static const struct shape shapes[] = {
-	{ 1, 16, 0 }, { 1, 64, 0 }, { 1, 256, 0 }, { 1, 1024, 0 }, { 1, 2048, 0 }, { 1, 512, 3584 }, { 1, 128, 8192 },
-	{ 8, 32, 0 }, { 4, 256, 0 },
-	{ 1, 1, 64 }, { 2, 1, 256 }, { 4, 1, 128 }, { 8, 1, 1024 }, { 16, 1, 96 }, { 32, 1, 512 }, { 64, 1, 64 },
-	{ 64, 1, 1024 }, { 128, 1, 128 }, { 128, 1, 512 }, { 1, 1, 4096 },
+static const struct calibrate_shape fit_shapes[] = {
+	{ 1, 16, 0, 0 }, { 1, 64, 0, 0 }, { 1, 256, 0, 0 }, { 1, 1024, 0, 0 }, { 1, 2048, 0, 0 }, { 1, 512, 3584, 0 },
+	{ 1, 128, 8192, 0 }, { 8, 32, 0, 0 }, { 4, 256, 0, 0 },
+	{ 1, 1, 64, 0 }, { 2, 1, 256, 0 }, { 4, 1, 128, 0 }, { 8, 1, 1024, 0 }, { 16, 1, 96, 0 }, { 32, 1, 512, 0 },
+	{ 64, 1, 64, 0 }, { 64, 1, 1024, 0 }, { 128, 1, 128, 0 }, { 128, 1, 512, 0 }, { 1, 1, 4096, 0 },
 };
-enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 #define WARM_ROWS 64 /* a first round of shapes up to this touches every page and makes every kernel */
 
@@ -27,14 +22,17 @@ struct calibration {
 	const struct graph *graph;
 	struct engine *engine;
 	struct deployment *deployment;
+	const struct calibrate_shape *shape; /* [shapes] */
+	int shapes;
 	struct micro_batch *batch; /* [slots] */
 	int slots;
 	int32_t *pages;            /* [slots][seats][pages of a sequence] */
 	int pages_each;
 	uint64_t numbered;
 	uint64_t random;
-	/* [SHAPES][slots][CALL_KINDS][repetitions], kind −1: none */
+	/* [shapes][slots][repetitions][CALL_KINDS], kind −1: none */
 	struct calibrate_sample *each;
+	double *span; /* [shapes][repetitions] */
 };
 
 static uint32_t draw(struct calibration *c)
@@ -74,7 +72,7 @@ static void free_batch(struct micro_batch *b)
 	free(b->routed);
 }
 
-static void add_segment(struct calibration *c, struct micro_batch *b, const struct shape *shape, int slot)
+static void add_segment(struct calibration *c, struct micro_batch *b, const struct calibrate_shape *shape, int slot)
 {
 	int seat = b->segments;
 	b->segment[b->segments++] = (struct segment){ .row = b->rows, .rows = shape->rows, .position = shape->position,
@@ -91,7 +89,7 @@ static void add_segment(struct calibration *c, struct micro_batch *b, const stru
 }
 
 /* Segments go round the attention groups. */
-static void compose(struct calibration *c, const struct shape *shape, int slot)
+static void compose(struct calibration *c, const struct calibrate_shape *shape, int slot)
 {
 	struct micro_batch *b = &c->batch[slot];
 	int groups = c->graph->mesh.groups;
@@ -112,7 +110,7 @@ static void compose(struct calibration *c, const struct shape *shape, int slot)
 	memset(b->routed, 0, routed * sizeof *b->routed);
 }
 
-static bool fits(const struct calibration *c, const struct shape *shape)
+static bool fits(const struct calibration *c, const struct calibrate_shape *shape)
 {
 	const struct deployment_sizes *s = &c->deployment->sizes;
 	return shape->segments * shape->rows <= s->max_rows && shape->segments <= s->max_samples && shape->segments <= s->seats
@@ -145,14 +143,15 @@ static double overlap(const struct task_record *records, size_t count, const str
 	return sum;
 }
 
-static void gather(struct calibration *c, const struct task_record *records, size_t count, const struct shape *shape,
-	uint64_t number, struct calibrate_sample *sample /* [CALL_KINDS] */)
+static void gather(struct calibration *c, const struct task_record *records, size_t count, int index, uint64_t number,
+	struct calibrate_sample *sample /* [CALL_KINDS] */)
 {
+	const struct calibrate_shape *shape = &c->shape[index];
 	int calls[CALL_KINDS] = { 0 }, others = engine_workers(c->engine) - 1;
 	double together[CALL_KINDS] = { 0 };
 	for (int k = 0; k < CALL_KINDS; k++)
-		sample[k] = (struct calibrate_sample){ .kind = -1, .segments = shape->segments, .rows = shape->rows,
-			.position = shape->position };
+		sample[k] = (struct calibrate_sample){ .kind = -1, .shape = index, .segments = shape->segments,
+			.rows = shape->rows, .position = shape->position };
 	for (size_t i = 0; i < count; i++) {
 		const struct task_record *r = &records[i];
 		const struct call *call = (uint64_t) r->micro_batch == number ? call_of_record(c, r) : NULL;
@@ -171,6 +170,7 @@ static void gather(struct calibration *c, const struct task_record *records, siz
 	for (int k = 0; k < CALL_KINDS; k++) {
 		if (!calls[k])
 			continue;
+		sample[k].calls = calls[k];
 		sample[k].company = others > 0 ? together[k] / sample[k].seconds / others : 0;
 		for (int t = 0; t < CURVE_TERMS; t++)
 			sample[k].term[t] /= calls[k];
@@ -184,28 +184,45 @@ static struct calibrate_sample *place_of(const struct calibration *c, int shape,
 				 + (size_t) repetition) * CALL_KINDS;
 }
 
-/* As many micro-batches as there are slots, at once. `repetition` −1: to warm up, not kept. */
+static double span_of(const struct task_record *records, size_t count)
+{
+	double begin = INFINITY, end = -INFINITY;
+	for (size_t i = 0; i < count; i++) {
+		begin = fmin(begin, records[i].start_s);
+		end = fmax(end, records[i].end_s);
+	}
+	return count ? end - begin : 0;
+}
+
+static int in_flight(const struct calibration *c, const struct calibrate_shape *shape)
+{
+	return shape->in_flight ? shape->in_flight : c->options->workers > 1 ? c->options->workers : 1;
+}
+
+/* As many micro-batches at once as the shape says. `repetition` −1: to warm up, not kept. */
 static int run_shape(struct calibration *c, int index, int repetition, struct error *error)
 {
 	struct task_record *records = NULL;
 	size_t count = 0;
 	uint64_t first = c->numbered;
-	int code = 0;
+	int code = 0, together = in_flight(c, &c->shape[index]);
 	c->random = (uint64_t) index + 1; /* the same tokens, and so the same routing, in every repetition */
-	for (int s = 0; s < c->slots; s++)
-		compose(c, &shapes[index], s);
-	for (int s = 0; !code && s < c->slots; s++) {
+	for (int s = 0; s < together; s++)
+		compose(c, &c->shape[index], s);
+	for (int s = 0; !code && s < together; s++) {
 		c->batch[s].number = c->numbered++;
 		code = deployment_submit(c->deployment, &c->batch[s], error);
 	}
-	for (int s = 0; !code && s < c->slots; s++)
+	for (int s = 0; !code && s < together; s++)
 		code = deployment_wait(c->deployment, first + (uint64_t) s, error);
 	int waited = engine_wait_all(c->engine, error);
 	code = code ? code : waited;
 	if (!code)
 		code = engine_take_records(c->engine, &records, &count, error);
-	for (int s = 0; !code && repetition >= 0 && s < c->slots; s++)
-		gather(c, records, count, &shapes[index], first + (uint64_t) s, place_of(c, index, s, repetition));
+	for (int s = 0; !code && repetition >= 0 && s < together; s++)
+		gather(c, records, count, index, first + (uint64_t) s, place_of(c, index, s, repetition));
+	if (!code && repetition >= 0)
+		c->span[index * c->options->repetitions + repetition] = span_of(records, count);
 	free(records);
 	return code;
 }
@@ -237,7 +254,7 @@ static int keep_quartiles(struct calibration *c, int shape, struct calibrate_sam
 {
 	int n = c->options->repetitions, code = 0;
 	struct calibrate_sample sorted[n];
-	for (int slot = 0; slot < c->slots; slot++)
+	for (int slot = 0; slot < in_flight(c, &c->shape[shape]); slot++)
 		for (int k = 0; !code && k < CALL_KINDS; k++) {
 			for (int r = 0; r < n; r++)
 				sorted[r] = place_of(c, shape, slot, r)[k];
@@ -248,6 +265,18 @@ static int keep_quartiles(struct calibration *c, int shape, struct calibrate_sam
 	return code;
 }
 
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *) a, y = *(const double *) b;
+	return (x > y) - (x < y);
+}
+
+static double quartile(double *value, int count)
+{
+	qsort(value, (size_t) count, sizeof *value, by_value);
+	return value[count / 4];
+}
+
 /* ---- around them */
 
 static int choose_sizes(struct calibration *c, struct deployment_sizes *sizes)
@@ -256,7 +285,10 @@ static int choose_sizes(struct calibration *c, struct deployment_sizes *sizes)
 	int longest = c->graph->limits.tokens_per_sequence, page = c->graph->kv.page_tokens;
 	double page_bytes = (double) deployment_page_bytes(c->graph) * c->graph->mesh.groups;
 	run_batcher_options(c->graph, 1, &options);
-	c->slots = c->options->workers > 1 ? c->options->workers : 1;
+	c->slots = 1;
+	for (int i = 0; i < c->shapes; i++)
+		if (in_flight(c, &c->shape[i]) > c->slots)
+			c->slots = in_flight(c, &c->shape[i]);
 	c->pages_each = (longest + page - 1) / page;
 	*sizes = (struct deployment_sizes){ c->slots, batcher_max_rows(&options), batcher_max_samples(&options), options.seats,
 		(int64_t) (c->options->memory / page_bytes) };
@@ -291,8 +323,9 @@ static int start(struct calibration *c, struct error *error)
 	if (!code)
 		code = lay_out_pages(c, error);
 	c->batch = calloc((size_t) c->slots, sizeof *c->batch);
-	c->each = calloc((size_t) SHAPES * (size_t) c->slots * (size_t) c->options->repetitions * CALL_KINDS, sizeof *c->each);
-	if (!code && (!c->batch || !c->each))
+	c->each = calloc((size_t) c->shapes * (size_t) c->slots * (size_t) c->options->repetitions * CALL_KINDS, sizeof *c->each);
+	c->span = calloc((size_t) c->shapes * (size_t) c->options->repetitions, sizeof *c->span);
+	if (!code && (!c->batch || !c->each || !c->span))
 		code = error_memory(error, "calibrating");
 	for (int s = 0; !code && s < c->slots; s++)
 		code = allocate_batch(c, &c->batch[s], error);
@@ -312,25 +345,30 @@ static void stop(struct calibration *c)
 		free_batch(&c->batch[s]);
 	free(c->batch);
 	free(c->each);
+	free(c->span);
 	free(c->pages);
 }
 
 int calibrate_measure(const struct calibrate_options *options, struct calibrate_samples *samples, struct error *error)
 {
-	struct calibration c = { .options = options, .graph = options->graph };
+	struct calibration c = { .options = options, .graph = options->graph,
+		.shape = options->shape ? options->shape : fit_shapes,
+		.shapes = options->shape ? options->shapes : (int) (sizeof fit_shapes / sizeof *fit_shapes) };
 	int rounds = options->repetitions + 1;
 	int code = start(&c, error);
 	/* round by round, so that a disturbance of some seconds spoils one repetition of many shapes, not all of one */
 	for (int r = 0; !code && r < rounds; r++)
-		for (int i = 0; !code && i < SHAPES; i++) {
-			if (fits(&c, &shapes[i]) && (r || shapes[i].rows <= WARM_ROWS))
+		for (int i = 0; !code && i < c.shapes; i++) {
+			if (fits(&c, &c.shape[i]) && (r || c.shape[i].rows <= WARM_ROWS))
 				code = run_shape(&c, i, r - 1, error);
 			if (options->progress)
-				options->progress(options->context, r * SHAPES + i + 1, rounds * SHAPES);
+				options->progress(options->context, r * c.shapes + i + 1, rounds * c.shapes);
 		}
-	for (int i = 0; !code && i < SHAPES; i++)
-		if (fits(&c, &shapes[i]))
+	for (int i = 0; !code && i < c.shapes; i++)
+		if (fits(&c, &c.shape[i]))
 			code = keep_quartiles(&c, i, samples, error);
+	for (int i = 0; !code && options->span_s && i < c.shapes; i++)
+		options->span_s[i] = quartile(c.span + i * options->repetitions, options->repetitions);
 	stop(&c);
 	return code;
 }

@@ -19,8 +19,14 @@
 #include "runtime/graph.h"
 #include "tasks/call.h"
 
+struct calibrate_shape { /* of a micro-batch */
+	int segments, rows, position; /* rows and first position of each segment; decode: one row each */
+	int in_flight;                /* as many of it at once; 0: one a worker */
+};
+
 struct calibrate_sample { /* all tasks of one kind in one micro-batch, on average */
 	int kind;
+	int shape, calls;             /* index of the shape; tasks of the kind */
 	int segments, rows, position; /* the micro-batch's shape */
 	double term[CURVE_TERMS];
 	double seconds;
@@ -37,6 +43,10 @@ struct calibrate_options {
 	int workers;
 	int repetitions;     /* of each shape; the lower quartile counts */
 	double memory;       /* bytes that KV pools may take */
+	const struct calibrate_shape *shape; /* [shapes]; NULL: those that a fit needs. What does not fit the graph is left out */
+	int shapes;
+	double *span_s;      /* [shapes]: from the first task's beginning to the end of the last, over the micro-batches in
+				flight; 0: left out. NULL: not asked for */
 	void (*progress)(void *context, int done, int of); /* NULL: none */
 	void *context;
 };
