@@ -76,6 +76,16 @@ int arena_create(struct arena *arena, int device, size_t bytes, struct error *er
 	return 0;
 }
 
+void arena_touch(void *memory, size_t bytes)
+{
+	size_t page = (size_t) sysconf(_SC_PAGESIZE);
+	volatile char *at = memory;
+	for (size_t i = 0; i < bytes; i += page)
+		at[i] = at[i];
+	if (bytes)
+		at[bytes - 1] = at[bytes - 1];
+}
+
 void arena_destroy(struct arena *arena)
 {
 	if (arena->base)

@@ -329,6 +329,7 @@ int engine_reserve(struct engine *engine, size_t bytes, struct error *error)
 		void *workspace = NULL;
 		if (posix_memalign(&workspace, 4096, bytes))
 			return error_memory(error, "reserving the workers' workspaces");
+		arena_touch(workspace, bytes);
 		free(engine->worker[w].workspace);
 		engine->worker[w].workspace = workspace;
 	}

@@ -13,6 +13,7 @@ libtasks_a_SOURCES += tasks/plan.c tasks/plan.h tasks/plan_internal.h
 libtasks_a_SOURCES += tasks/plan_claims.c tasks/plan_memory.c tasks/plan_time.c tasks/plan_why.c tasks/plan_work.c
 libtasks_a_SOURCES += tasks/run.c tasks/run.h
 libtasks_a_SOURCES += tasks/simulate.c tasks/simulate.h
+libtasks_a_SOURCES += tasks/touch.c tasks/touch.h
 libtasks_a_SOURCES += tasks/weights.c tasks/weights.h
 libtasks_a_SOURCES += tasks/weights_random.c tasks/weights_random.h
 libtasks_a_SOURCES += tasks/weights_cache.c tasks/weights_cache.h

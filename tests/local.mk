@@ -40,6 +40,7 @@ check_PROGRAMS += tests/test_kv_pages
 check_PROGRAMS += tests/test_model_config
 check_PROGRAMS += tests/test_safetensors
 check_PROGRAMS += tests/test_topology
+check_PROGRAMS += tests/test_touch
 check_PROGRAMS += tests/test_weights_cache
 check_PROGRAMS += tests/test_gemm
 tests_test_gemm_SOURCES = tests/test_gemm.c tests/kernels.h

@@ -17,6 +17,7 @@
 #include "tasks/deployment.h"
 #include "tasks/kinds.h"
 #include "tasks/run.h"
+#include "tasks/touch.h"
 #include "tools/commands.h"
 #include "tools/run_identity.h"
 #include "tools/run_memory.h"
@@ -166,6 +167,26 @@ static void let_command_line_win(const struct option_overrides *overrides)
 			unsetenv("STARPU_SCHED");
 }
 
+/* What is not finished yet, as the batcher will form it. */
+static int take_memory(struct run *run, const struct batcher_options *options, struct error *error)
+{
+	struct sequence *sequence = calloc((size_t) run->requests->count + 1, sizeof *sequence);
+	struct touch_need need = { 0 };
+	if (!sequence)
+		return error_memory(error, "rehearsing the run");
+	for (int i = 0; i < run->results.sequences; i++) {
+		const struct request *r = &run->requests->request[run->results.result[i].request];
+		sequence[i] = (struct sequence){ .prompt = r->tokens, .prompt_tokens = r->prompt_tokens,
+			.max_new_tokens = r->max_new_tokens };
+	}
+	int code = touch_rehearse(options, sequence, run->results.sequences, &need, error);
+	if (!code)
+		code = touch_deployment(run->deployment, &need, error);
+	touch_free(&need);
+	free(sequence);
+	return code;
+}
+
 static int build(struct run *run, struct error *error)
 {
 	struct engine_options engine = { .policy = run->graph->schedule.policy, .workers = run->workers,
@@ -188,6 +209,8 @@ static int build(struct run *run, struct error *error)
 	if (!code)
 		code = deployment_create(run->graph, run->checkpoint, run->graph->compute, &run->memory.sizes, run->engine,
 			&run->deployment, error);
+	if (!code)
+		code = take_memory(run, &options, error);
 	if (!code && run->options.measure && !run->options.quiet && !run->options.json)
 		print_loading(&run->deployment->loading);
 	/* A debugging build catches a task that touches the memory of a device that is not its own. */
