@@ -112,7 +112,7 @@ static double touch_cost(const struct engine_call *call)
 	return 1e-9 * (double) ((const struct range_call *) call)->bytes;
 }
 
-static const struct engine_type touch_type = { .name = "touch", .kind = CALL_LOAD, .run = touch_run, .cost = touch_cost };
+static const struct engine_type touch_type = { .name = "load", .kind = CALL_LOAD, .run = touch_run, .cost = touch_cost };
 
 static void add(struct touching *t, const struct device_part *device, void *memory, size_t count, size_t size)
 {
