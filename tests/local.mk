@@ -13,6 +13,8 @@
 check_PROGRAMS += tests/test_batcher
 tests_test_batcher_SOURCES = tests/test_batcher.c tests/batcher_scene.c tests/batcher_scene.h \
 	tests/fake_executor.c tests/fake_executor.h
+check_PROGRAMS += tests/test_bench
+tests_test_bench_SOURCES = tests/test_bench.c tools/bench.c
 check_PROGRAMS += tests/test_calibrate
 tests_test_calibrate_SOURCES = tests/test_calibrate.c tests/scratch.h tools/calibrate_card.c
 check_PROGRAMS += tests/test_checkpoint
@@ -80,6 +82,7 @@ AM_TESTS_ENVIRONMENT = \
 	OCTANT_SOURCE_DIR='$(abs_top_srcdir)'; export OCTANT_SOURCE_DIR; \
 	SANITIZE_CFLAGS='$(SANITIZE_CFLAGS)'; export SANITIZE_CFLAGS;
 
+dist_check_SCRIPTS += tests/cmd_bench.sh
 dist_check_SCRIPTS += tests/cmd_graph.sh
 dist_check_SCRIPTS += tests/cmd_model.sh
 dist_check_SCRIPTS += tests/cmd_plan.sh

@@ -5,6 +5,7 @@
 #ifndef OCTANT_TOOLS_COMMANDS_H
 #define OCTANT_TOOLS_COMMANDS_H
 
+int cmd_bench(int argc, char **argv);
 int cmd_calibrate(int argc, char **argv);
 int cmd_graph(int argc, char **argv);
 int cmd_model(int argc, char **argv);

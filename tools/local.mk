@@ -4,7 +4,10 @@
 # octant_SOURCES += tools/NAME.c tools/NAME.h
 
 EXTRA_DIST += tools/build tools/check tools/common.sh tools/make_model tools/quickstart tools/setup tools/starpu.sh
+octant_SOURCES += tools/bench.c tools/bench.h
+octant_SOURCES += tools/bench_print.c
 octant_SOURCES += tools/calibrate_card.c tools/calibrate_card.h
+octant_SOURCES += tools/cmd_bench.c
 octant_SOURCES += tools/cmd_calibrate.c
 octant_SOURCES += tools/cmd_graph.c tools/commands.h
 octant_SOURCES += tools/cmd_model.c

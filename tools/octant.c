@@ -20,6 +20,7 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 	const char *help;
 } commands[] = {
+	{ "bench", cmd_bench, "how near each kind of task comes to the machine's limits" },
 	{ "calibrate", cmd_calibrate, "measures this machine, for predictions of runs on it" },
 	{ "plan", cmd_plan, "what a deployment will do with a workload, in closed form" },
 	{ "run", cmd_run, "batch inference: prompts in, outputs, metrics and a trace out" },
