@@ -3,13 +3,32 @@
  * A scheduling policy with a heap for each set of workers.
  *
  * One mutex guards all heaps: a push or a pop holds it for some tens of nanoseconds, while a task lasts
- * microseconds. `ready` lets a worker that has nothing to do see so without taking it. */
+ * microseconds. `ready` lets a worker that has nothing to do see so without taking it.
+ *
+ * A worker that finds nothing looks on for a while before it sleeps: between two steps of a micro-batch all but one
+ * worker wait for as long as one task lasts, and waking costs the one that goes on a call of the kernel's and the
+ * others more than ten microseconds.
+ *
+ *             nothing there           SPIN_S later
+ *   AT_WORK ---------------> SPINS ------------------> SLEEPS
+ *      ^                       |                          |
+ *      +-- a push calls it, or it sees a task  <----------+  a push calls it: StarPU wakes it
+ *
+ * A push calls one worker, one that spins before one that sleeps, by taking its state back to AT_WORK; so two pushes
+ * call two. (StarPU's own word that a worker sleeps is still true when it has been called and does not run yet.) */
+#define _GNU_SOURCE /* sched_getaffinity */
 #include "runtime/engine_homes.h"
+#include "runtime/topology_limits.h"
 #include <limits.h>
+#include <sched.h>
 #include <starpu_scheduler.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Longer than a decoding task of one sequence lasts, and than the submitter needs for the next step; short beside
+ * what a person or another program would notice: a worker burns so much each time it runs out of tasks. */
+#define SPIN_US 200.0
 
 #define WORDS ((STARPU_NMAXWORKERS + 63) / 64)
 
@@ -33,11 +52,13 @@ struct homes {
 	unsigned long pushed;
 	struct home *home;
 	unsigned count;
+	double spin_us;
 	int ready[STARPU_NMAXWORKERS]; /* tasks that the worker could take; read without the mutex */
-	/* The worker has found nothing, and no push has called it since. A push calls one such worker, so that two pushes
-	 * call two: StarPU's word that a worker sleeps is still true when it has been called and does not run yet. */
-	int idle[STARPU_NMAXWORKERS];
+	int state[STARPU_NMAXWORKERS]; /* enum state */
 };
+
+/* AT_WORK: it runs a task, or will look for one before it does anything else. */
+enum state { AT_WORK, SPINS, SLEEPS };
 
 static bool set_has(const struct worker_set *set, unsigned worker)
 {
@@ -101,6 +122,27 @@ static struct home *home_of(struct homes *homes, const struct worker_set *worker
 	return home;
 }
 
+/* Some worker of the set whose state is `state` is at work from now on. Returns its number, −1 where there is none. */
+static int call_one(struct homes *homes, const struct worker_set *workers, int state)
+{
+	for (unsigned w = 0; w < starpu_worker_get_count(); w++) {
+		int is = state;
+		if (set_has(workers, w) && __atomic_compare_exchange_n(&homes->state[w], &is, AT_WORK, false, __ATOMIC_SEQ_CST,
+			__ATOMIC_SEQ_CST))
+			return (int) w;
+	}
+	return -1;
+}
+
+static void wake(unsigned worker)
+{
+#if !defined(STARPU_NON_BLOCKING_DRIVERS) || defined(STARPU_SIMGRID)
+	starpu_wake_worker_relax_light((int) worker);
+#else
+	(void) worker; /* it polls */
+#endif
+}
+
 static int push(struct starpu_task *task)
 {
 	struct homes *homes = starpu_sched_ctx_get_policy_data(task->sched_ctx);
@@ -118,26 +160,60 @@ static int push(struct starpu_task *task)
 	starpu_push_task_end(task);
 	STARPU_PTHREAD_MUTEX_UNLOCK(&homes->mutex);
 
-#if !defined(STARPU_NON_BLOCKING_DRIVERS) || defined(STARPU_SIMGRID)
-	for (unsigned w = 0; w < starpu_worker_get_count(); w++)
-		if (set_has(&workers, w) && __atomic_exchange_n(&homes->idle[w], 0, __ATOMIC_SEQ_CST)) {
-			starpu_wake_worker_relax_light(w);
-			break; /* one worker is enough for one task; those that are busy look again by themselves */
-		}
-#endif
+	/* One worker is enough for one task; those that are busy look again by themselves. */
+	if (call_one(homes, &workers, SPINS) < 0) {
+		int sleeper = call_one(homes, &workers, SLEEPS);
+		if (sleeper >= 0)
+			wake((unsigned) sleeper);
+	}
 	return 0;
 }
 
-/* False: there is nothing to take, and whoever pushes will call this worker. It says that it is idle and then looks, a
- * push counts and then looks who is idle, so that one of them sees the other (hence sequential consistency). While it
- * is about to take something it is not idle: a push that called it then would have called nobody. */
+static void pause_a_little(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ __volatile__("yield");
+#endif
+}
+
+static bool sees_work(const struct homes *homes, unsigned worker)
+{
+	return __atomic_load_n(&homes->ready[worker], __ATOMIC_SEQ_CST) > 0;
+}
+
+/* True: there may be something to take. False: time is up, and no push relies on this worker. Relaxed, so that nobody
+ * who needs StarPU's lock on this worker waits for it. */
+static bool spin(struct homes *homes, unsigned worker)
+{
+	double end = starpu_timing_now() + homes->spin_us;
+	bool called = false, sees = false;
+	__atomic_store_n(&homes->state[worker], SPINS, __ATOMIC_SEQ_CST);
+	starpu_worker_relax_on();
+	do {
+		for (int i = 0; i < 16 && !called && !sees; i++) {
+			pause_a_little();
+			called = __atomic_load_n(&homes->state[worker], __ATOMIC_RELAXED) == AT_WORK;
+			sees = sees_work(homes, worker);
+		}
+	} while (!called && !sees && starpu_timing_now() < end);
+	starpu_worker_relax_off();
+	return __atomic_exchange_n(&homes->state[worker], AT_WORK, __ATOMIC_SEQ_CST) == AT_WORK || sees;
+}
+
+/* False: there is nothing to take, and whoever pushes will wake this worker. It says that it sleeps and then looks, a
+ * push counts and then looks who sleeps, so that one of them sees the other (hence sequential consistency). While it
+ * is about to take something it is at work: a push that called it then would have called nobody. */
 static bool work_waits(struct homes *homes, unsigned worker)
 {
-	while (__atomic_load_n(&homes->ready[worker], __ATOMIC_SEQ_CST) <= 0) {
-		__atomic_store_n(&homes->idle[worker], 1, __ATOMIC_SEQ_CST);
-		if (__atomic_load_n(&homes->ready[worker], __ATOMIC_SEQ_CST) <= 0)
+	while (!sees_work(homes, worker)) {
+		if (homes->spin_us > 0 && spin(homes, worker))
+			continue;
+		__atomic_store_n(&homes->state[worker], SLEEPS, __ATOMIC_SEQ_CST);
+		if (!sees_work(homes, worker))
 			return false;
-		__atomic_store_n(&homes->idle[worker], 0, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&homes->state[worker], AT_WORK, __ATOMIC_SEQ_CST);
 	}
 	return true;
 }
@@ -175,10 +251,28 @@ static struct starpu_task *pop(unsigned context)
 	return task;
 }
 
+/* Only where each worker has a CPU to itself: else one that spins takes it from one that works. */
+static double spin_time(void)
+{
+#ifdef STARPU_SIMGRID
+	return 0; /* virtual time would not pass meanwhile */
+#else
+	struct topology_limits limits;
+	cpu_set_t allowed;
+	double workers = starpu_worker_get_count();
+	topology_limits_read("", &limits);
+	if (sched_getaffinity(0, sizeof allowed, &allowed) || CPU_COUNT(&allowed) < workers
+		|| (limits.cpus > 0 && limits.cpus < workers))
+		return 0;
+	return SPIN_US;
+#endif
+}
+
 static void init(unsigned context)
 {
 	struct homes *homes = calloc(1, sizeof *homes);
 	STARPU_ASSERT(homes);
+	homes->spin_us = spin_time();
 	STARPU_PTHREAD_MUTEX_INIT(&homes->mutex, NULL);
 	starpu_sched_ctx_set_policy_data(context, homes);
 	starpu_sched_ctx_set_min_priority(context, INT_MIN);
