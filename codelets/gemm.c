@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Y = X · Wᵀ with weights packed once at load, by kernels that libxsmm compiles at run time.
+ * Y = X · Wᵀ with weights packed once at load: FP32 by kernels that libxsmm compiles at run time, bf16 by our own
+ * where the CPU has dot products of them (cpu/gemm_bf16.c), and by plain loops else.
  *
  * libxsmm counts in columns: its m is a block of 64 columns of Y (its A: the packed block), its n is rows of X
  * (its B), so Y is its C with leading dimension ldy. A kernel is made for one number of rows: blocks of 48 rows
@@ -10,6 +11,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "codelets/cpu/gemm_bf16.h"
 #include "codelets/cpu/vector.h"
 
 enum {
@@ -19,13 +21,12 @@ enum {
 };
 
 static bool library = true;
-static bool dot_bf16; /* the CPU has bf16 dot products; what libxsmm does without them depends on the rows too */
+static bool dot_bf16;
 
 static void start(void)
 {
 	libxsmm_init();
-	dot_bf16 = libxsmm_get_target_archid() >= LIBXSMM_X86_AVX512_CPX &&
-		   libxsmm_get_target_archid() <= LIBXSMM_X86_ALLFEAT;
+	dot_bf16 = gemm_bf16_available();
 	vector_start();
 }
 
@@ -100,39 +101,25 @@ void gemm_pack(void *packed, int n, int k, enum dtype dtype, int first_row, int 
 	}
 }
 
-union kernel {
-	libxsmm_smmfunction fp32;
-	libxsmm_bsmmfunction bf16;
-	void (*any)(void);
-};
-
-static union kernel find_kernel(enum dtype dtype, int width, int rows, int k, size_t ldx, size_t ldy)
+static libxsmm_smmfunction find_kernel(enum dtype dtype, int width, int rows, int k, size_t ldx, size_t ldy)
 {
 	const float alpha = 1, beta = 0;
 	const libxsmm_blasint lda = width, ldb = (libxsmm_blasint) ldx, ldc = (libxsmm_blasint) ldy;
-	union kernel kernel = {.any = NULL};
-	/* For up to 16 columns libxsmm cuts k into several sums, and how depends on the number of rows. */
-	if (!library || ldx > INT32_MAX || ldy > INT32_MAX || width <= 16 || (dtype == DTYPE_BF16 && !dot_bf16))
-		return kernel;
-	if (dtype == DTYPE_FP32) {
-		int flags = LIBXSMM_GEMM_FLAG_NONE;
-		kernel.fp32 = libxsmm_smmdispatch(width, rows, k, &lda, &ldb, &ldc, &alpha, &beta, &flags, NULL);
-	} else {
-		int flags = LIBXSMM_GEMM_FLAG_VNNI_A;
-		kernel.bf16 = libxsmm_bsmmdispatch(width, rows, k, &lda, &ldb, &ldc, &alpha, &beta, &flags, NULL);
-	}
-	return kernel;
+	int flags = LIBXSMM_GEMM_FLAG_NONE;
+	/* For up to 16 columns libxsmm cuts k into several sums, and how depends on the number of rows; and what it does
+	 * with bf16 depends on the rows where the CPU lacks dot products. */
+	if (!library || dtype != DTYPE_FP32 || ldx > INT32_MAX || ldy > INT32_MAX || width <= 16)
+		return NULL;
+	return libxsmm_smmdispatch(width, rows, k, &lda, &ldb, &ldc, &alpha, &beta, &flags, NULL);
 }
 
-static void run_tile(enum dtype dtype, union kernel kernel, const char *block, int width, int k, const char *x,
+static void run_tile(enum dtype dtype, libxsmm_smmfunction kernel, const char *block, int width, int k, const char *x,
 	size_t ldx, int rows, float *y, size_t ldy)
 {
-	if (!kernel.any)
-		vector->gemm(dtype, block, width, k, x, ldx, rows, y, ldy);
-	else if (dtype == DTYPE_FP32)
-		kernel.fp32((const float *) block, (const float *) x, y);
+	if (kernel)
+		kernel((const float *) block, (const float *) x, y);
 	else
-		kernel.bf16((const libxsmm_bfloat16 *) block, (const libxsmm_bfloat16 *) x, y);
+		vector->gemm(dtype, block, width, k, x, ldx, rows, y, ldy);
 }
 
 void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int blocks, const void *x, size_t ldx, int rows,
@@ -144,15 +131,22 @@ void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int bloc
 	int span = (int) (SPAN_BYTES / ((size_t) k * dtype_bytes(dtype))) / ROWS * ROWS;
 	if (span < ROWS)
 		span = ROWS;
+	bool dots = library && dtype == DTYPE_BF16 && dot_bf16;
 	for (int base = 0; base < rows; base += span) {
 		int end = rows - base < span ? rows : base + span, rest = (end - base) % ROWS, width = 0;
-		union kernel whole = {.any = NULL}, last = whole;
+		libxsmm_smmfunction whole = NULL, last = NULL;
 		for (int b = 0; b < blocks; b++) {
 			int column = (first_block + b) * BLOCK, row = base, before = width;
 			const char *block = (const char *) weight->packed + (size_t) (first_block + b) * block_bytes;
 			const char *from = (const char *) x + (size_t) base * row_bytes;
 			float *to = y + (size_t) base * ldy + (size_t) b * BLOCK;
 			width = weight->n - column < BLOCK ? weight->n - column : BLOCK;
+			if (dots) {
+				const char *next = weight->n - column >= 2 * BLOCK ? block + block_bytes : NULL;
+				gemm_bf16_block((const uint16_t *) block, (const uint16_t *) next, width, k,
+					(const uint16_t *) from, ldx, end - base, to, ldy);
+				continue;
+			}
 			if (width != before && end - base >= ROWS)
 				whole = find_kernel(dtype, width, ROWS, k, ldx, ldy);
 			if (width != before && rest)

@@ -9,6 +9,7 @@ libcodelets_a_SOURCES += codelets/cpu/combine.c
 libcodelets_a_SOURCES += codelets/cpu/dispatch.c
 libcodelets_a_SOURCES += codelets/cpu/embed.c
 libcodelets_a_SOURCES += codelets/cpu/experts.c
+libcodelets_a_SOURCES += codelets/cpu/gemm_bf16.c codelets/cpu/gemm_bf16.h
 libcodelets_a_SOURCES += codelets/cpu/head.c
 libcodelets_a_SOURCES += codelets/cpu/mlp.c
 libcodelets_a_SOURCES += codelets/cpu/norm.c

@@ -77,7 +77,8 @@ extern const struct vector_ops *vector; /* the best for this CPU once gemm_start
 const struct vector_ops *const *vector_available(void);
 void vector_start(void);
 
-/* For tests: whether gemm_run uses libxsmm where it has a kernel (true unless told). */
+/* For tests: whether gemm_run uses libxsmm and the dot products of bf16 where they serve (true unless told), or the plain
+ * loops of `vector`. */
 void gemm_use_library(bool use);
 
 extern const struct vector_ops vector_plain;
