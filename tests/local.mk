@@ -87,6 +87,7 @@ dist_check_SCRIPTS += tests/cmd_bench.sh
 dist_check_SCRIPTS += tests/cmd_graph.sh
 dist_check_SCRIPTS += tests/cmd_model.sh
 dist_check_SCRIPTS += tests/cmd_plan.sh
+dist_check_SCRIPTS += tests/larger_than_memory.sh
 dist_check_SCRIPTS += tests/make_model.sh
 dist_check_SCRIPTS += tests/bad_input.sh
 dist_check_SCRIPTS += tests/weights_cache.sh
