@@ -71,6 +71,11 @@ struct micro_batch {
 	int sampled_after_count;
 	uint64_t *sampled_after;
 
+	/* where decode groups take turns in a pipeline's stages (batcher_form.c): the earlier micro-batch that must have passed
+	 * attention in the first stage's last layer before this one's embedding starts */
+	bool in_turn;
+	uint64_t enters_after;
+
 	int32_t *routed; /* [layers][experts] rows sent to each expert, counted by route tasks; NULL: not wanted */
 };
 

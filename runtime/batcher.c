@@ -35,6 +35,11 @@ int batcher_max_samples(const struct batcher_options *o)
 	return batcher_max_segments(o);
 }
 
+int batcher_decodes_per_stage(const struct batcher_options *o)
+{
+	return (o->decode_micro_batches + o->stages - 1) / o->stages;
+}
+
 static int check_range(const char *name, int64_t value, int64_t least, int64_t most, struct error *error)
 {
 	if (value >= least && value <= most)
@@ -58,6 +63,7 @@ static int check_options(const struct batcher_options *o, struct error *error)
 		{"schedule.prefill.tokens", o->prefill_tokens, 1, 1 << 20},
 		{"schedule.prefill.micro_batches", o->prefill_micro_batches, 1, 1 << 16},
 		{"schedule.decode.micro_batches", o->decode_micro_batches, 1, 1 << 16},
+		{"stages", o->stages, 1, MESH_MAX_STAGES},
 		{"schedule.ahead", o->ahead, 1, 1 << 16},
 		{"schedule.slots", o->slots, 1, 1 << 16},
 		{"schedule.interleave", o->interleave, INTERLEAVE_CHUNKED, INTERLEAVE_PREFILL_FIRST},
@@ -151,7 +157,8 @@ int batcher_create(const struct batcher_options *options, struct batcher **out, 
 	b->share = calloc((size_t) options->groups, sizeof *b->share);
 	b->decode_count = calloc((size_t) options->decode_micro_batches, sizeof *b->decode_count);
 	b->iteration_end = calloc((size_t) options->ahead, sizeof *b->iteration_end);
-	if (!b->slot || !b->pool || !b->share || !b->decode_count || !b->iteration_end || !create_seats(b))
+	b->decoded = calloc((size_t) batcher_decodes_per_stage(options), sizeof *b->decoded);
+	if (!b->slot || !b->pool || !b->share || !b->decode_count || !b->iteration_end || !b->decoded || !create_seats(b))
 		goto no_memory;
 	for (int i = 0; i < options->slots; i++)
 		if (!create_slot(b, &b->slot[i]))
@@ -193,6 +200,7 @@ void batcher_destroy(struct batcher *b)
 	free(b->share);
 	free(b->decode_count);
 	free(b->iteration_end);
+	free(b->decoded);
 	free(b->entry);
 	free(b);
 }

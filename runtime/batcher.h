@@ -51,6 +51,7 @@ struct batcher_options {
 	int prefill_tokens;        /* rows of a chunk */
 	int prefill_micro_batches; /* chunks an iteration, ≥ 1 */
 	int decode_micro_batches;  /* decode groups, ≥ 1 */
+	int stages;                /* that micro-batches pass one after the other, ≥ 1 */
 	int ahead, slots;          /* ≥ 1 */
 	enum interleave interleave;
 
@@ -96,6 +97,8 @@ struct batcher_counters {
 int batcher_max_rows(const struct batcher_options *options);
 int batcher_max_segments(const struct batcher_options *options); /* of samples too */
 int batcher_max_samples(const struct batcher_options *options);
+/* Decode micro-batches that a stage holds at a time when groups take turns. */
+int batcher_decodes_per_stage(const struct batcher_options *options);
 
 /* All memory but that of batcher_add is allocated here. Errors: ERROR_INPUT for options out of range,
  * ERROR_MEMORY. */
@@ -148,7 +151,7 @@ void batcher_count(const struct batcher *batcher, struct batcher_counters *count
 
 /* One micro-batch as one line without a newline, as tests compare it:
  * "12 i3 mixed g0 s4:128+32@7* g1 s9:200+1@2*! after 10 11 sampled 9": sequence : position + rows @ seat,
- * `*` its last row is sampled, `!` its token comes from the token table. Returns the length that was needed,
+ * `*` its last row is sampled, `!` its token comes from the token table; "enters after 8" may follow. Returns the length that was needed,
  * like snprintf. */
 int batcher_dump(const struct batcher *batcher, const struct micro_batch *micro_batch, char *text, size_t size);
 

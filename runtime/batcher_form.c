@@ -7,6 +7,12 @@
  *   mixed          chunk 0 with decode group 0, chunk 1 with decode group 1, …
  *   prefill_first  chunks only as long as there are prompts to compute, then decode groups only
  *
+ * Decode groups take turns in the stages of a pipeline. Groups that start together stay together: each stage then has all
+ * of them, or none. With one of them in each stage a step of S groups takes S (c + m) seconds, c of compute and m of
+ * collectives in a stage; with all in one, however well they hide each other's collectives, at least S · S max(c, m). So of
+ * decode micro-batches that follow one another, each enters the first stage when the one as many before as a stage is to
+ * hold is leaving it (`enters_after`).
+ *
  * Steps that would be empty are left out. A sequence whose last chunk is in this iteration decodes from the
  * next one on: within the same one its step would wait for the chunk to pass through all stages. */
 #include <string.h>
@@ -173,6 +179,23 @@ static void emit(struct batcher *b, struct micro_batch *m, int index, int rows)
 	}
 }
 
+/* Whose place in the first stage a decode micro-batch takes. */
+static void take_turns(struct batcher *b, struct micro_batch *m)
+{
+	uint64_t most = (uint64_t) batcher_decodes_per_stage(&b->options);
+
+	m->in_turn = false;
+	if (m->phase != PHASE_DECODE) {
+		b->decodes = 0;
+		return;
+	}
+	if (b->options.stages > 1 && b->options.decode_micro_batches > 1 && b->decodes >= most) {
+		m->in_turn = true;
+		m->enters_after = b->decoded[b->decodes % most];
+	}
+	b->decoded[b->decodes++ % most] = m->number;
+}
+
 static void fill(struct batcher *b, struct micro_batch *m)
 {
 	bool prefill = false, decode = false;
@@ -199,6 +222,7 @@ static void fill(struct batcher *b, struct micro_batch *m)
 	m->group_segment[m->groups] = m->segments;
 	m->group_sample[m->groups] = m->samples;
 	m->phase = !decode ? PHASE_PREFILL : !prefill ? PHASE_DECODE : PHASE_MIXED;
+	take_turns(b, m);
 	for (int i = 0; i < m->samples; i++) {
 		m->sampled[i] = -1;
 		m->logprob[i] = 0;

@@ -76,6 +76,8 @@ struct batcher {
 	uint64_t *iteration_end;   /* [ahead] by iteration % ahead: micro-batches formed by its end */
 	int step;                  /* of the iteration */
 	bool iteration_formed;     /* it has a micro-batch */
+	uint64_t *decoded;         /* [batcher_decodes_per_stage] the last decode micro-batches formed, by count */
+	uint64_t decodes;          /* formed since the last that was not one */
 	bool iteration_prefill;    /* prefill_first: this one has chunks only */
 	bool draining;
 	struct batcher_counters counters;

@@ -97,5 +97,7 @@ int batcher_dump(const struct batcher *b, const struct micro_batch *m, char *tex
 		put(&line, "%s %llu", i ? "" : " after", (unsigned long long) m->after[i]);
 	for (int i = 0; i < m->sampled_after_count; i++)
 		put(&line, "%s %llu", i ? "" : " sampled", (unsigned long long) m->sampled_after[i]);
+	if (m->in_turn)
+		put(&line, " enters after %llu", (unsigned long long) m->enters_after);
 	return line.length;
 }

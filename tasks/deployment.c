@@ -5,7 +5,8 @@
  * Order between micro-batches: their messages lie in different slots, so StarPU sees no conflict. What remains
  * is said by explicit dependencies. A micro-batch names the earlier ones that hold chunks of its sequences
  * (`after`: the same attention call there comes first) and those that sample the tokens it embeds
- * (`sampled_after`: their sample calls come first). All slots have the same program, so that a call is named by
+ * (`sampled_after`: their sample calls come first). A decode group whose turn has not come (`enters_after`) waits for
+ * another's attention in the first stage's last layer. All slots have the same program, so that a call is named by
  * its index. */
 #include "tasks/deployment.h"
 #include "tasks/call.h"
@@ -394,10 +395,25 @@ static int priority_of(const struct deployment *d, const struct call *call, enum
 	return depth + (phase == PHASE_PREFILL ? 0 : d->model->layers + 2);
 }
 
+/* The calls of attention in the first stage's last layer of the micro-batch whose place this one takes. */
+static int collect_place(struct deployment *d, const struct micro_batch *b, struct engine_call **after)
+{
+	struct slot *slot = b->in_turn ? slot_of(d, b->enters_after) : NULL;
+	int n = 0;
+	for (int i = 0; slot && i < slot->calls && slot->call[i].stage == 0; i++) {
+		struct call *call = &slot->call[i];
+		const struct call_type *type = (const struct call_type *) call->base.type;
+		if (type->appends && call->base.layer == d->mesh->first_layer[1] - 1 && n < MESH_MAX_DEVICES
+			&& call->base.micro_batch == slot->micro_batch->number)
+			after[n++] = &call->base;
+	}
+	return n;
+}
+
 int deployment_submit(struct deployment *d, struct micro_batch *b, struct error *error)
 {
 	struct slot *slot = &d->slot[b->number % (uint64_t) d->sizes.slots];
-	struct engine_call *after[d->sizes.slots];
+	struct engine_call *after[d->sizes.slots + MESH_MAX_DEVICES];
 	slot->micro_batch = b;
 	slot->used = true;
 	for (int i = 0; i < slot->calls; i++) {
@@ -408,8 +424,10 @@ int deployment_submit(struct deployment *d, struct micro_batch *b, struct error 
 			continue;
 		if (type->appends)
 			n = collect_after(d, b->after, b->after_count, i, after);
-		else if (call->after >= 0)
+		else if (call->after >= 0) {
 			n = collect_after(d, b->sampled_after, b->sampled_after_count, call->after, after);
+			n += collect_place(d, b, after + n);
+		}
 		call->base.micro_batch = b->number;
 		call->base.phase = b->phase;
 		call->base.priority = priority_of(d, call, b->phase);

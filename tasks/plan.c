@@ -88,6 +88,7 @@ static int add_step(struct planning *p, struct micro_batch *b, int64_t consumed,
 		.consumed = consumed,
 		.first_after = steps->afters,
 		.after = b->sampled_after_count,
+		.enters_after = b->in_turn ? (int64_t) b->enters_after : -1,
 	};
 	for (int i = 0; i < b->sampled_after_count; i++)
 		steps->after[steps->afters++] = (int64_t) b->sampled_after[i];

@@ -141,7 +141,8 @@ static void find_ttft(const struct plan *plan, struct found *f)
 static void find_comm(const struct plan *plan, struct found *f)
 {
 	f->value = plan->metrics.comm_over_compute;
-	say(f, "%.3g s of collectives beside %.3g s of compute a device; exposed %.0f %% of the makespan at best, %.0f %% at worst",
+	say(f, "%.3g s of collectives beside %.3g s of compute a device; exposed %.0f %% of the makespan with full overlap, "
+		"%.0f %% without",
 		plan->metrics.comm_s, plan->metrics.compute_s, 100 * plan->overlapped.exposed[PLAN_PHASES],
 		100 * plan->serial.exposed[PLAN_PHASES]);
 }

@@ -8,12 +8,14 @@
 
 struct plan_stage { /* of one micro-batch on one stage, seconds */
 	double compute, comm, send;
+	double wait; /* from the end of each task to the start of the one that waits for it: others may run meanwhile */
 };
 
 struct plan_step { /* one micro-batch */
 	enum plan_phase phase;
 	int64_t consumed; /* results that were in before it was formed: all with smaller numbers */
 	int64_t first_after, after; /* into plan_steps.after: micro-batches whose sampled tokens it needs */
+	int64_t enters_after;       /* whose place in the first stage it takes; −1: none */
 };
 
 struct plan_token {

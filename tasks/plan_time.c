@@ -18,9 +18,10 @@ struct clock {
 	bool overlap;
 	struct event *heap; /* [slots + 1] and more: each step in flight has one event */
 	int events;
-	int64_t *waiting;   /* [slots] formed, but not all tokens are sampled */
+	int64_t *waiting;   /* [slots] formed, but may not enter yet */
 	int waits;
-	bool *done;
+	bool *done;         /* has left the last stage */
+	bool *passed;       /* has left the first */
 	int64_t formed, consumed; /* all below have left */
 	double *compute, *links;  /* [stages] taken until then */
 };
@@ -60,20 +61,23 @@ static struct event pop(struct clock *k)
 	return top;
 }
 
-static bool sampled(const struct clock *k, int64_t step)
+/* Whether its tokens are sampled, and it is its turn. */
+static bool may_enter(const struct clock *k, int64_t step)
 {
 	const struct plan_step *s = &k->steps->step[step];
+	if (s->enters_after >= 0 && !k->passed[s->enters_after])
+		return false;
 	for (int64_t i = 0; i < s->after; i++)
 		if (!k->done[k->steps->after[s->first_after + i]])
 			return false;
 	return true;
 }
 
-/* What the host forms now that results are in, and what waited for tokens. */
+/* What the host forms now that results are in, and what waited for tokens or its turn. */
 static void form(struct clock *k, double now)
 {
 	for (int i = 0; i < k->waits;) {
-		if (sampled(k, k->waiting[i])) {
+		if (may_enter(k, k->waiting[i])) {
 			push(k, now, k->waiting[i], 0);
 			k->waiting[i] = k->waiting[--k->waits];
 		} else {
@@ -83,7 +87,7 @@ static void form(struct clock *k, double now)
 	while (k->consumed < k->formed && k->done[k->consumed])
 		k->consumed++;
 	while (k->formed < k->steps->count && k->steps->step[k->formed].consumed <= k->consumed) {
-		if (sampled(k, k->formed))
+		if (may_enter(k, k->formed))
 			push(k, now, k->formed, 0);
 		else
 			k->waiting[k->waits++] = k->formed;
@@ -98,12 +102,12 @@ static double serve(struct clock *k, const struct event *e)
 	const struct plan_stage *work = &k->steps->stage[e->step * k->steps->stages + e->stage];
 	double *compute = &k->compute[e->stage], *links = &k->links[e->stage];
 	if (!k->overlap) {
-		*compute = fmax(*compute, e->at) + work->compute + work->comm + work->send;
+		*compute = fmax(*compute, e->at) + work->compute + work->comm + work->wait + work->send;
 		return *compute - work->send; /* the send itself is added on the way to the next stage */
 	}
 	*compute = fmax(*compute, e->at) + work->compute;
 	*links = fmax(*links, e->at) + work->comm + work->send;
-	return fmax(e->at + work->compute + work->comm, fmax(*compute, *links - work->send));
+	return fmax(e->at + work->compute + work->comm + work->wait, fmax(*compute, *links - work->send));
 }
 
 int plan_time(const struct plan_steps *steps, int slots, bool overlap, struct plan_timing *timing, struct error *error)
@@ -116,8 +120,9 @@ int plan_time(const struct plan_steps *steps, int slots, bool overlap, struct pl
 	k.heap = calloc((size_t) slots + 2, sizeof *k.heap);
 	k.waiting = calloc((size_t) slots + 2, sizeof *k.waiting);
 	k.done = calloc(n + 1, sizeof *k.done);
+	k.passed = calloc(n + 1, sizeof *k.passed);
 	k.compute = calloc(2 * stages, sizeof *k.compute);
-	int code = timing->end && timing->ready && timing->left && k.heap && k.waiting && k.done && k.compute
+	int code = timing->end && timing->ready && timing->left && k.heap && k.waiting && k.done && k.passed && k.compute
 		? 0 : error_memory(error, "planning");
 	k.links = k.compute ? k.compute + stages : NULL;
 	if (!code)
@@ -131,6 +136,10 @@ int plan_time(const struct plan_steps *steps, int slots, bool overlap, struct pl
 			continue;
 		}
 		int64_t at = e.step * steps->stages + e.stage;
+		if (e.stage == 1) {
+			k.passed[e.step] = true;
+			form(&k, e.at);
+		}
 		timing->ready[at] = e.at;
 		timing->left[at] = serve(&k, &e);
 		push(&k, timing->left[at] + steps->stage[at].send, e.step, e.stage + 1);
@@ -138,6 +147,7 @@ int plan_time(const struct plan_steps *steps, int slots, bool overlap, struct pl
 	free(k.heap);
 	free(k.waiting);
 	free(k.done);
+	free(k.passed);
 	free(k.compute);
 	return code;
 }
@@ -160,7 +170,7 @@ static double within(double from, double to, double first, double last)
 
 struct interval {
 	double from, to;
-	double compute;
+	double compute, comm, wait;
 };
 
 static int by_begin(const void *a, const void *b)
@@ -169,24 +179,29 @@ static int by_begin(const void *a, const void *b)
 	return (x->from > y->from) - (x->from < y->from);
 }
 
-/* Of a stage's micro-batches within [first, last]: seconds with any there, with compute, and the span. */
-static void sum_window(const struct interval *interval, int64_t count, double first, double last, double *active,
-	double *compute, double *span)
+/* Of a stage's micro-batches within [first, last]: the span from the first to the last of them, and of it the seconds in
+ * which a collective keeps the stage from computing (`exposed`) and in which nothing does (`idle`): of the seconds with a
+ * micro-batch there that are not compute, each has its part of what micro-batches spend in collectives and in waiting. */
+static void sum_window(const struct interval *interval, int64_t count, double first, double last, double *exposed,
+	double *idle, double *span)
 {
-	double covered = first, begin = INFINITY, end = 0;
-	*active = *compute = 0;
+	double covered = first, begin = INFINITY, end = 0, active = 0, compute = 0, comm = 0, wait = 0;
 	for (int64_t i = 0; i < count; i++) {
 		const struct interval *v = &interval[i];
 		double part = within(v->from, v->to, first, last);
 		if (part <= 0)
 			continue;
-		*active += within(fmax(v->from, covered), v->to, first, last);
-		*compute += v->compute * part / (v->to - v->from);
+		active += within(fmax(v->from, covered), v->to, first, last);
+		compute += v->compute * part / (v->to - v->from);
+		comm += v->comm * part / (v->to - v->from);
+		wait += v->wait * part / (v->to - v->from);
 		covered = fmax(covered, v->to);
 		begin = fmin(begin, fmax(v->from, first));
 		end = fmax(end, fmin(v->to, last));
 	}
 	*span = end > begin ? end - begin : 0;
+	*exposed = comm > 0 ? fmax(0, active - compute) * comm / (comm + wait) : 0;
+	*idle = *span - active + (wait > 0 ? fmax(0, active - compute) * wait / (comm + wait) : 0);
 }
 
 int plan_times_make(const struct plan_steps *steps, const struct plan_timing *timing, double prefill_s,
@@ -203,16 +218,17 @@ int plan_times_make(const struct plan_steps *steps, const struct plan_timing *ti
 	for (int s = 0; s < steps->stages; s++) {
 		for (int64_t i = 0; i < steps->count; i++) {
 			int64_t at = i * steps->stages + s;
-			interval[i] = (struct interval){ timing->ready[at], timing->left[at], steps->stage[at].compute };
+			interval[i] = (struct interval){ timing->ready[at], timing->left[at], steps->stage[at].compute,
+				steps->stage[at].comm, steps->stage[at].wait };
 		}
 		qsort(interval, (size_t) steps->count, sizeof *interval, by_begin);
 		for (int w = 0; w <= PLAN_PHASES; w++) {
-			double active, compute, span, length = windows[w][1] - windows[w][0];
-			sum_window(interval, steps->count, windows[w][0], windows[w][1], &active, &compute, &span);
+			double exposed, idle, span, length = windows[w][1] - windows[w][0];
+			sum_window(interval, steps->count, windows[w][0], windows[w][1], &exposed, &idle, &span);
 			if (length > 0)
-				times->exposed[w] += fmax(0, active - compute) / length / steps->stages;
+				times->exposed[w] += exposed / length / steps->stages;
 			if (span > 0)
-				times->bubble[w] += (span - active) / span / steps->stages;
+				times->bubble[w] += idle / span / steps->stages;
 		}
 	}
 	free(interval);

@@ -123,6 +123,15 @@ static void add_sums(struct plan *plan, const struct plan_work *w, const struct 
 	}
 }
 
+/* Between the task before and this one, which waited for it. A host's tasks run on whichever worker is free. */
+static double wait_of(const struct deployment *d, const struct call *c)
+{
+	const struct graph_machine *machine = &d->graph->machine;
+	if (machine->host)
+		return 0;
+	return engine_call_moves(&c->base) ? PLAN_LOOK_S : 2 * PLAN_LOOK_S + machine->task_s;
+}
+
 void plan_work_add(struct plan_work *w, struct micro_batch *b, struct plan *plan, struct plan_stage *stage)
 {
 	struct deployment *d = w->deployment;
@@ -130,7 +139,7 @@ void plan_work_add(struct plan_work *w, struct micro_batch *b, struct plan *plan
 	enum plan_phase phase = b->phase == PHASE_DECODE ? PLAN_DECODE : PLAN_PREFILL;
 	slot->micro_batch = b;
 	for (int s = 0; s < d->mesh->stages; s++)
-		stage[s] = (struct plan_stage){ 0, 0, 0 };
+		stage[s] = (struct plan_stage){ 0, 0, 0, 0 };
 	for (int i = 0; i < slot->calls;) {
 		const struct call *first = &slot->call[i];
 		double slowest = 0;
@@ -151,6 +160,8 @@ void plan_work_add(struct plan_work *w, struct micro_batch *b, struct plan *plan
 		*(first->base.type->kind == TASK_SEND ? &to->send
 			: engine_call_moves(&first->base)     ? &to->comm
 							  : &to->compute) += slowest * repeat;
+		if (slowest > 0)
+			to->wait += wait_of(d, first) * repeat;
 	}
 	plan->phase_micro_batches[phase]++;
 	plan->phase_rows[phase] += b->rows;

@@ -18,6 +18,7 @@ void run_batcher_options(const struct graph *graph, int64_t pages, struct batche
 									  : graph->mesh.stages,
 		.decode_micro_batches = schedule->decode_micro_batches ? schedule->decode_micro_batches
 									: graph->mesh.stages,
+		.stages = graph->mesh.stages,
 		.ahead = schedule->ahead,
 		.slots = schedule->slots,
 		.interleave = schedule->interleave,

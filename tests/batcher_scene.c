@@ -83,6 +83,7 @@ void scene_make(struct scene *scene, uint64_t seed)
 	o->prefill_tokens = RANDOM(0, 1) ? RANDOM(1, 6) : RANDOM(1, 100);
 	o->prefill_micro_batches = RANDOM(1, 3);
 	o->decode_micro_batches = RANDOM(1, 4);
+	o->stages = RANDOM(1, 4);
 	o->ahead = RANDOM(1, 4);
 	o->slots = RANDOM(1, 8);
 	o->interleave = (enum interleave) RANDOM(0, 2);
@@ -247,6 +248,7 @@ void scene_equal(struct scene *scene, int sequences, int prompt, int new_tokens)
 		.prefill_tokens = 8,
 		.prefill_micro_batches = 1,
 		.decode_micro_batches = 1,
+		.stages = 1,
 		.ahead = 1,
 		.slots = 4,
 		.interleave = INTERLEAVE_CHUNKED,

@@ -124,6 +124,8 @@ static void check_shape(const struct fake_executor *fake, const struct micro_bat
 		assert_true(m->after[i] < m->number && (!i || m->after[i] > m->after[i - 1]));
 	for (int i = 0; i < m->sampled_after_count; i++)
 		assert_true(m->sampled_after[i] < m->number && (!i || m->sampled_after[i] > m->sampled_after[i - 1]));
+	if (m->in_turn)
+		assert_true(o->stages > 1 && m->phase == PHASE_DECODE && m->enters_after < m->number);
 }
 
 void fake_submit(struct fake_executor *fake, struct micro_batch *m)
@@ -159,6 +161,8 @@ static int may_run(const struct fake_executor *fake, const struct fake_run *run)
 
 	for (int i = 0; ready && run->done == 0 && i < m->sampled_after_count; i++)
 		ready = has_run(fake, m->sampled_after[i], 3);
+	if (ready && run->done == 0 && m->in_turn)
+		ready = has_run(fake, m->enters_after, 2);
 	for (int i = 0; ready && run->done == 1 && i < m->after_count; i++)
 		ready = has_run(fake, m->after[i], 2);
 	return ready;

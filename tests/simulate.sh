@@ -118,10 +118,33 @@ for key in "comm_s", "compute_s":
 if sys.argv[2] == "1":
     late = sim["makespan_s"] - plan["makespan_s"]
     calls = sum(kind["calls"] for kind in sim["tasks"])
-    assert 0 < late < 2.1e-6 * calls, (sys.argv, late, calls)
+    assert abs(late) < 0.1e-6 * calls, (sys.argv, late, calls)
 PYTHON
 		done
 	done
+}
+
+# Stages, prompts and decode: the plan is near. With few slots it is further below, since it takes no account of tasks that
+# wait for another micro-batch's to end. Decode groups take turns: with one of them in each stage, a stage idles for less
+# than a fifth of the time (half, were they together).
+near_the_plan_in_pipelines()
+{
+	work="$work" python3 - <<'PYTHON'
+import json, os, subprocess
+def metrics(command, *words):
+    done = subprocess.run([os.environ["OCTANT"], command, *words, "--json"], capture_output=True, text=True)
+    assert done.returncode <= 1, done.stderr
+    return json.loads(done.stdout)
+load = ["--sequences", "128", "--prompt-tokens", "512", "--new-tokens", "24"]
+first = ["--set", "schedule.interleave=prefill_first", "--set", "schedule.slots=8"]
+for words, least in ((["tp2_ep2_pp2", *first], 0.93), (["tp2_ep2_local", *first], 0.93), (["stages_only"], 0.93),
+                     (["plan_best"], 0.93), (["tp2_ep2_pp2"], 0.88), (["tp2_ep2_pp2", "--set", "schedule.policy=homes"], 0.88)):
+    plan, sim = metrics("plan", *words, *load, "--quick"), metrics("simulate", *words, *load)
+    ratio = plan["makespan_s"] / sim["makespan_s"]
+    print(words, ratio, sim["bubble_share_decode"])
+    assert least < ratio < 1.03, (words, ratio)
+    assert sim["bubble_share_decode"] < 0.2, (words, sim["bubble_share_decode"])
+PYTHON
 }
 
 # Buffers stay with their devices: what moves is said by collectives alone.
@@ -150,6 +173,7 @@ tap "the same words give the same bytes, with every policy" every_policy
 tap "metrics and trace agree, and verdicts are given" metrics_are_whole
 tap "a run submits the same tasks" same_everywhere
 tap "the plan says the same where it must" agrees_with_the_plan
+tap "and is near in pipelines that decode" near_the_plan_in_pipelines
 tap "StarPU itself moves nothing" nothing_else_moves
 tap "uneven routing costs" routing_counts
 tap "a graph of no name is refused" refuses "nosuch" nosuch

@@ -118,6 +118,42 @@ static void test_prefill_first(void **state)
 			    "4 i3 decode s1:8+1@1*!\n");
 }
 
+static void test_turns_in_a_pipeline(void **state)
+{
+	static struct scene scene;
+
+	(void) state;
+	/* 4 groups on 2 stages: two may be in a stage, so each step enters when the second before it leaves the first stage;
+	 * not while chunks come between */
+	scene_equal(&scene, 4, 8, 3);
+	scene.options.interleave = INTERLEAVE_PREFILL_FIRST;
+	scene.options.decode_micro_batches = 4;
+	scene.options.stages = 2;
+	expect_dump(&scene, "0 i0 prefill s0:0+8@0*\n"
+			    "1 i1 prefill s1:0+8@1*\n"
+			    "2 i2 prefill s2:0+8@2*\n"
+			    "3 i3 prefill s3:0+8@3*\n"
+			    "4 i4 decode s0:8+1@0*!\n"
+			    "5 i4 decode s1:8+1@1*!\n"
+			    "6 i4 decode s2:8+1@2*! enters after 4\n"
+			    "7 i4 decode s3:8+1@3*! enters after 5\n"
+			    "8 i5 decode s0:9+1@0*! enters after 6\n"
+			    "9 i5 decode s1:9+1@1*! enters after 7\n"
+			    "10 i5 decode s2:9+1@2*! enters after 8\n"
+			    "11 i5 decode s3:9+1@3*! enters after 9\n");
+	scene_equal(&scene, 2, 12, 3);
+	scene.options.ahead = 2;
+	scene.options.decode_micro_batches = 2;
+	scene.options.stages = 2;
+	expect_dump(&scene, "0 i0 prefill s0:0+8@0\n"
+			    "1 i1 prefill s0:8+4@0* s1:0+4@1 after 0\n"
+			    "2 i2 prefill s1:4+8@1* after 1\n"
+			    "3 i2 decode s0:12+1@0*! sampled 1\n"
+			    "4 i3 decode s0:13+1@0*! sampled 3 enters after 3\n"
+			    "5 i3 decode s1:12+1@1*! sampled 2 enters after 4\n"
+			    "6 i4 decode s1:13+1@1*! sampled 5 enters after 5\n");
+}
+
 static void test_groups_share_a_chunk(void **state)
 {
 	static struct scene scene;
@@ -416,6 +452,7 @@ int main(void)
 		cmocka_unit_test(test_ahead_one_waits),
 		cmocka_unit_test(test_mixed),
 		cmocka_unit_test(test_prefill_first),
+		cmocka_unit_test(test_turns_in_a_pipeline),
 		cmocka_unit_test(test_groups_share_a_chunk),
 		cmocka_unit_test(test_one_slot),
 		cmocka_unit_test(test_full_pool_never_preempts),

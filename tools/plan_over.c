@@ -125,8 +125,8 @@ static void print_figure(int width, double value)
 
 static void print_table(const struct over *over, const struct plan_point *point, int count)
 {
-	printf("%15s %8s | %8s %8s %8s %8s | %8s %8s %8s | %9s %9s | %7s %8s %8s | %7s\n", over->name, "MFLOP", "prefill", "worst",
-		"FLOP/s", "links", "decode", "worst", "memory", "TTFT s", "worst", "comm", "exposed", "bubbles", "GB");
+	printf("%15s %8s | %8s %8s %8s %8s | %8s %8s %8s | %9s %9s | %7s %8s %8s | %7s\n", over->name, "MFLOP", "prefill", "serial",
+		"FLOP/s", "links", "decode", "serial", "memory", "TTFT s", "serial", "comm", "exposed", "bubbles", "GB");
 	for (int i = 0; i < count; i++) {
 		const struct plan_point *p = &point[i];
 		const struct plan_rates *prefill = &p->rates[PLAN_PREFILL], *decode = &p->rates[PLAN_DECODE];
@@ -145,7 +145,7 @@ static void print_table(const struct over *over, const struct plan_point *point,
 		printf(" %7.1f%% %7.1f%% | %7.2f\n", 100 * p->overlapped.exposed[PLAN_PHASES],
 			100 * p->overlapped.bubble[PLAN_PHASES], p->memory * 1e-9);
 	}
-	puts("\nMFLOP a token in prefill; tokens/ms a device: planned with full overlap, worst without any, FLOP/s, links and memory\n"
+	puts("\nMFLOP a token in prefill; tokens/ms a device: planned with full overlap, serial without any, FLOP/s, links and memory\n"
 	     "what they alone allow; comm: collectives / compute; exposed, bubbles: shares of time with full overlap");
 }
 

@@ -99,11 +99,11 @@ static void print_axes(const struct plan *plan, FILE *f)
 	const int degree[PLAN_AXES] = { plan->graph->mesh.tensor, plan->graph->mesh.per_stage, plan->graph->mesh.stages };
 	/* the exposed share at best is the stage's: shared out by the axes' times */
 	double comm = plan->metrics.comm_s, best = plan->overlapped.exposed[PLAN_PHASES];
-	fprintf(f, "\ncommunication a device  members     GB sent      seconds   of compute   exposed at best   at worst\n");
+	fprintf(f, "\ncommunication a device  members     GB sent      seconds   of compute   exposed at best   no overlap\n");
 	for (int a = 0; a < PLAN_AXES; a++) {
 		double bytes = plan->axis[a][0].bytes + plan->axis[a][1].bytes;
 		double time = plan->axis[a][0].seconds + plan->axis[a][1].seconds;
-		fprintf(f, "%-23s %7d %11.4g %12s %12s %17s %10s\n", plan_axis_names[a], degree[a], bytes / devices * 1e-9,
+		fprintf(f, "%-23s %7d %11.4g %12s %12s %17s %12s\n", plan_axis_names[a], degree[a], bytes / devices * 1e-9,
 			S(time / devices), P(compute > 0 ? time / devices / compute : NAN), P(comm > 0 ? best * time / devices / comm : 0),
 			P(time / devices / plan->serial.makespan_s));
 	}
