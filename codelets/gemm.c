@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "codelets/cpu/gemm_bf16.h"
+#include "codelets/cpu/gemm_int8.h"
 #include "codelets/cpu/vector.h"
 
 enum {
@@ -28,6 +29,7 @@ static void start(void)
 	libxsmm_init();
 	dot_bf16 = gemm_bf16_available();
 	vector_start();
+	int8_start();
 }
 
 void gemm_start(void)
@@ -49,14 +51,16 @@ static int padded_k(int k, enum dtype dtype)
 
 size_t gemm_packed_bytes(int n, int k, enum dtype dtype)
 {
-	size_t bytes = (size_t) n * (size_t) padded_k(k, dtype) * dtype_bytes(dtype);
+	size_t bytes = dtype == DTYPE_INT8 ? int8_packed_bytes(n, k)
+					    : (size_t) n * (size_t) padded_k(k, dtype) * dtype_bytes(dtype);
 	return (bytes + 63) / 64 * 64;
 }
 
 size_t gemm_stride(int k, enum dtype dtype)
 {
 	size_t line = 64 / dtype_bytes(dtype);
-	return ((size_t) k + line - 1) / line * line;
+	size_t length = dtype == DTYPE_INT8 ? 4 * int8_groups(k) + INT8_ROW_TAIL : (size_t) k;
+	return (length + line - 1) / line * line;
 }
 
 /* Rows first … first + rows − 1 of one block, from consecutive rows of the source: through a tile that fits the
@@ -90,6 +94,10 @@ void gemm_pack(void *packed, int n, int k, enum dtype dtype, int first_row, int 
 {
 	size_t block_bytes = (size_t) BLOCK * (size_t) padded_k(k, dtype) * dtype_bytes(dtype);
 	const char *data = source->data;
+	if (dtype == DTYPE_INT8) {
+		int8_pack(packed, n, k, first_row, rows, source);
+		return;
+	}
 	for (int done = 0; done < rows;) {
 		int row = first_row + done, block = row / BLOCK, first = row % BLOCK;
 		int width = n - block * BLOCK < BLOCK ? n - block * BLOCK : BLOCK;
@@ -126,6 +134,10 @@ void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int bloc
 	float *y, size_t ldy)
 {
 	enum dtype dtype = weight->dtype;
+	if (dtype == DTYPE_INT8) {
+		int8_run_blocks(weight, first_block, blocks, x, ldx, rows, y, ldy);
+		return;
+	}
 	int k = padded_k(weight->k, dtype);
 	size_t row_bytes = ldx * dtype_bytes(dtype), block_bytes = (size_t) BLOCK * (size_t) k * dtype_bytes(dtype);
 	int span = (int) (SPAN_BYTES / ((size_t) k * dtype_bytes(dtype))) / ROWS * ROWS;
@@ -166,6 +178,10 @@ void gemm_run(const struct gemm_weight *weight, const void *x, size_t ldx, int r
 
 void gemm_reference(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy)
 {
+	if (weight->dtype == DTYPE_INT8) {
+		int8_reference(weight, x, ldx, rows, y, ldy);
+		return;
+	}
 	size_t k = (size_t) padded_k(weight->k, weight->dtype);
 	for (size_t row = 0; row < (size_t) rows; row++)
 		for (size_t j = 0; j < (size_t) weight->n; j++) {

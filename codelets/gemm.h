@@ -7,7 +7,7 @@
  * where a block has more than 16 columns; elsewhere, and for bf16, own loops serve). Packed form, n cut into blocks of 64 columns of Y, the last block narrower:
  *
  *   fp32: [n/64][k][64]          bf16: [n/64][k/2][64][2], k padded to even with zeros
- */
+ *   int8: codelets/cpu/gemm_int8.h, where rows of X have a form of their own too */
 #ifndef OCTANT_GEMM_H
 #define OCTANT_GEMM_H
 
@@ -16,7 +16,7 @@
 
 struct gemm_weight {
 	const void *packed;
-	enum dtype dtype; /* fp32 or bf16: of the packed weights and of X */
+	enum dtype dtype; /* fp32, bf16 or int8: of the packed weights and of X */
 	int n, k;
 };
 
@@ -32,8 +32,14 @@ void gemm_start(void);
 size_t gemm_packed_bytes(int n, int k, enum dtype dtype);
 
 /* Elements from one row of X to the next: k padded so that every row starts aligned. The padding must hold
- * zeros (bf16 kernels may read one element past an odd k). */
+ * zeros (bf16 kernels may read one element past an odd k); behind int8 values lies the row's scale. */
 size_t gemm_stride(int k, enum dtype dtype);
+
+/* In which type a row of X is collected where its parts come one by one: int8 needs the whole row for its scale. */
+static inline enum dtype gemm_parts(enum dtype dtype)
+{
+	return dtype == DTYPE_INT8 ? DTYPE_FP32 : dtype;
+}
 
 /* Packs `rows` rows of W into rows first_row … of a packed matrix of n × k. Parts of one matrix may be packed
  * from several sources and threads as long as rows do not overlap; `packed` must be zeroed before. */

@@ -8,7 +8,7 @@ static const struct {
 	const char *word;
 	enum dtype dtype;
 } words[] = {
-	{ "fp32", DTYPE_FP32 }, { "fp16", DTYPE_FP16 }, { "bf16", DTYPE_BF16 },
+	{ "fp32", DTYPE_FP32 }, { "fp16", DTYPE_FP16 }, { "bf16", DTYPE_BF16 }, { "int8", DTYPE_INT8 },
 	{ "float32", DTYPE_FP32 }, { "float16", DTYPE_FP16 }, { "bfloat16", DTYPE_BF16 },
 	{ "f32", DTYPE_FP32 }, { "f16", DTYPE_FP16 },
 };

@@ -393,7 +393,7 @@ static int read_dtype(const struct json_file *file, struct model *model, struct 
 		if (!strncmp(word, "torch.", 6))
 			word += 6;
 		int dtype = dtype_parse(word);
-		if (dtype < 0)
+		if (dtype < 0 || dtype == DTYPE_INT8)
 			return json_file_error(file, keys[i], error,
 				"%s \"%.100s\" is not supported; supported are float32, float16 and bfloat16", keys[i],
 				word);

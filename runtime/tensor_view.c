@@ -23,6 +23,8 @@ void tensor_row_to_float(const struct tensor_view *view, int64_t row, float *to)
 		for (int64_t i = 0; i < n; i++)
 			to[i] = bf16_to_float(half[i]);
 		break;
+	case DTYPE_INT8: /* no checkpoint's tensor is */
+		break;
 	}
 }
 

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "codelets/codelets.h"
+#include "codelets/cpu/rows.h"
 #include "codelets/cpu/vector.h"
 
 static uint64_t test_seed = 1;
@@ -87,16 +88,20 @@ static inline void assert_same_bits(const void *a, const void *b, size_t bytes, 
 				fail_msg("%s (%s): byte %zu of %zu differs", what, vector->name, i, bytes);
 }
 
-/* Runs `test` once for each instruction set that this CPU has, the best last. */
+/* Runs `test` once for each instruction set that this CPU has, those for integers beside them. */
 static inline void test_each_set(void (*test)(void))
 {
 	const struct vector_ops *const *all = vector_available();
+	const struct int8_ops *const *integer = int8_available();
 	gemm_start();
-	for (int i = 0; all[i]; i++) {
+	for (int i = 0, j = 0; all[i]; i++) {
 		vector = all[i];
+		int8 = integer[j];
+		j += integer[j + 1] != NULL;
 		test();
 	}
 	vector = all[0];
+	int8 = integer[0];
 }
 
 #endif

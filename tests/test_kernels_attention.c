@@ -37,6 +37,8 @@ static const struct shape shapes[] = {
 	{64, 2, 2, 64, 32, DTYPE_BF16, DTYPE_BF16, QK_NORM_NONE, false, 0},
 	{50, 2, 2, 48, 48, DTYPE_FP32, DTYPE_FP32, QK_NORM_ALL, true, 0},
 	{64, 2, 2, 112, 128, DTYPE_FP32, DTYPE_FP16, QK_NORM_NONE, false, 0},
+	{64, 2, 2, 32, 16, DTYPE_INT8, DTYPE_FP16, QK_NORM_NONE, true, 0},
+	{130, 8, 4, 18, 24, DTYPE_INT8, DTYPE_FP32, QK_NORM_ALL, false, 0.9f},
 };
 
 static void shuffle_pages(struct setup *s)
@@ -245,10 +247,11 @@ static void chunks_never_matter_here(void)
 }
 
 /* FP32: sums in another order. 16 bits: K, V and the rows between two products are rounded after FP32 sums that differ
- * in their last bit, so a rounding may fall to the other side: one unit in 2^11 or 2^8 of values of a few. */
+ * in their last bit, so a rounding may fall to the other side: one unit in 2^11 or 2^8 of values of a few, with int8 of
+ * the largest. */
 static double tolerance_of(const struct shape *shape)
 {
-	if (shape->compute == DTYPE_BF16 || shape->kv == DTYPE_BF16)
+	if (shape->compute == DTYPE_BF16 || shape->kv == DTYPE_BF16 || shape->compute == DTYPE_INT8)
 		return 3e-2;
 	return shape->kv == DTYPE_FP16 ? 4e-3 : 3e-5;
 }

@@ -210,10 +210,11 @@ static void join_here(void)
 
 static void head_here(void)
 {
-	for (int round = 0; round < 6; round++) {
-		int hidden = round % 2 ? 72 : 64, n = round % 3 ? 257 : 129,
-		    samples = round ? test_between(0, 40) : 250, rows = samples + 9;
-		enum dtype compute = round % 2 ? DTYPE_BF16 : DTYPE_FP32;
+	static const enum dtype computes[] = {DTYPE_FP32, DTYPE_BF16, DTYPE_INT8};
+	for (int round = 0; round < 9; round++) {
+		int hidden = round % 2 ? 72 : 64, n = round / 3 ? 257 : 129,
+		    samples = round % 4 ? test_between(0, 40) : 250, rows = samples + 9;
+		enum dtype compute = computes[round % 3];
 		size_t stride = gemm_stride(hidden, compute), size = (size_t) samples * (size_t) n;
 		struct gemm_weight w = test_weight(n, hidden, compute);
 		float *x = test_floats((size_t) rows * (size_t) hidden, 1), *norm = test_floats((size_t) hidden, 1);

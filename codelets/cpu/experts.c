@@ -31,8 +31,11 @@ void expert_pack_bias(float *bias, int width, const struct gemm_source *gate, co
 
 size_t swiglu_workspace(int width, enum dtype compute)
 {
+	enum dtype parts = gemm_parts(compute);
 	size_t used = 0;
-	workspace_take(NULL, &used, SWIGLU_ROWS * gemm_stride(width, compute) * dtype_bytes(compute));
+	workspace_take(NULL, &used, SWIGLU_ROWS * gemm_stride(width, parts) * dtype_bytes(parts));
+	if (parts != compute)
+		workspace_take(NULL, &used, SWIGLU_ROWS * gemm_stride(width, compute) * dtype_bytes(compute));
 	workspace_take(NULL, &used, (size_t) SWIGLU_ROWS * 2 * SWIGLU_HALF * sizeof(float));
 	return used;
 }
@@ -48,33 +51,47 @@ static void activate(float *product, size_t ldp, int width, const float *bias, e
 	}
 }
 
+/* Whole rows of the activation, in the compute type. */
+static void end_rows(char *active, int width, enum dtype parts, int rows, char *down, enum dtype compute)
+{
+	size_t size = dtype_bytes(parts), stride = gemm_stride(width, parts), down_stride = gemm_stride(width, compute);
+	for (size_t row = 0; row < (size_t) rows; row++)
+		if (parts != compute)
+			row_store(compute, (const float *) (const void *) (active + row * stride * size), width,
+				down + row * down_stride * dtype_bytes(compute), down_stride);
+		else
+			memset(active + (row * stride + (size_t) width) * size, 0, (stride - (size_t) width) * size);
+}
+
 /* Few rows take several blocks of columns at once, as many as leave the product within the workspace: a power of two,
  * so that libxsmm has few kernels to make. */
 void swiglu_run(const struct expert_weights *weights, int hidden, int width, enum dtype compute, const void *in,
 	size_t ldx, int rows, float *out, void *workspace)
 {
-	size_t used = 0, stride = gemm_stride(width, compute), size = dtype_bytes(compute);
+	enum dtype parts = gemm_parts(compute);
+	size_t used = 0, stride = gemm_stride(width, parts), size = dtype_bytes(parts);
+	size_t down_stride = gemm_stride(width, compute);
 	int all = (width + SWIGLU_HALF - 1) / SWIGLU_HALF;
-	char *active = workspace_take(workspace, &used, SWIGLU_ROWS * stride * size);
+	char *active = workspace_take(workspace, &used, SWIGLU_ROWS * stride * size), *down = active;
+	if (parts != compute)
+		down = workspace_take(workspace, &used, SWIGLU_ROWS * down_stride * dtype_bytes(compute));
 	float *product = workspace_take(workspace, &used, (size_t) SWIGLU_ROWS * 2 * SWIGLU_HALF * sizeof *product);
 	for (int base = 0; base < rows; base += SWIGLU_ROWS) {
 		int count = rows - base < SWIGLU_ROWS ? rows - base : SWIGLU_ROWS, step = 1;
 		while (2 * step * count <= SWIGLU_ROWS && step < all)
 			step *= 2;
 		size_t ldp = (size_t) step * 2 * SWIGLU_HALF;
-		const char *x = (const char *) in + (size_t) base * ldx * size;
+		const char *x = (const char *) in + (size_t) base * ldx * dtype_bytes(compute);
 		float *y = out + (size_t) base * (size_t) hidden;
 		for (int block = 0; block < all; block += step) {
 			int blocks = all - block < step ? all - block : step, i = block * SWIGLU_HALF;
 			int n = width - i < blocks * SWIGLU_HALF ? width - i : blocks * SWIGLU_HALF;
 			gemm_run_blocks(&weights->gate_up, block, blocks, x, ldx, count, product, ldp);
-			activate(product, ldp, n, weights->gate_up_bias ? weights->gate_up_bias + 2 * i : NULL, compute,
+			activate(product, ldp, n, weights->gate_up_bias ? weights->gate_up_bias + 2 * i : NULL, parts,
 				active + (size_t) i * size, stride, count);
 		}
-		for (int row = 0; row < count; row++)
-			memset(active + ((size_t) row * stride + (size_t) width) * size, 0,
-				(stride - (size_t) width) * size);
-		gemm_run(&weights->down, active, stride, count, y, (size_t) hidden);
+		end_rows(active, width, parts, count, down, compute);
+		gemm_run(&weights->down, down, down_stride, count, y, (size_t) hidden);
 		if (weights->down_bias)
 			for (int row = 0; row < count; row++)
 				vector->add(y + (size_t) row * (size_t) hidden, weights->down_bias, hidden);

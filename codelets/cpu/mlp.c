@@ -33,7 +33,7 @@ void mlp_cpu(const struct mlp_args *a)
 		swiglu_run(&a->weights, a->hidden, a->width, a->compute, h, stride, count, out, rest);
 		for (int row = 0; a->gate && row < count; row++) {
 			float *y = out + (size_t) row * hidden;
-			vector->to_float(a->compute, h + (size_t) row * stride * size, a->hidden, row_of_h);
+			row_load(a->compute, h + (size_t) row * stride * size, a->hidden, row_of_h);
 			float logit = vector->dot(row_of_h, a->gate, a->hidden);
 			float open = (float) (1 / (1 + exp(-(double) logit)));
 			vector->multiply(y, open, a->hidden, y);

@@ -14,23 +14,22 @@ static double element(const void *row, enum dtype dtype, size_t i)
 		return (double) fp16_to_float(((const uint16_t *) row)[i]);
 	case DTYPE_BF16:
 		return (double) bf16_to_float(((const uint16_t *) row)[i]);
+	case DTYPE_INT8: /* no element by itself has a value */
+		break;
 	}
 	return 0;
 }
 
-static void set_element(void *row, enum dtype dtype, size_t i, double value)
+/* A row of GEMM input. */
+static void set_row(void *row, enum dtype compute, size_t stride, const float *x, int n)
 {
-	switch (dtype) {
-	case DTYPE_FP32:
-		((float *) row)[i] = (float) value;
-		break;
-	case DTYPE_FP16:
-		((uint16_t *) row)[i] = fp16_from_float((float) value);
-		break;
-	case DTYPE_BF16:
-		((uint16_t *) row)[i] = bf16_from_float((float) value);
-		break;
-	}
+	memset(row, 0, stride * dtype_bytes(compute));
+	for (int i = 0; i < n && compute == DTYPE_FP32; i++)
+		((float *) row)[i] = x[i];
+	for (int i = 0; i < n && compute == DTYPE_BF16; i++)
+		((uint16_t *) row)[i] = bf16_from_float(x[i]);
+	if (compute == DTYPE_INT8)
+		int8_row_store(x, n, row, stride);
 }
 
 /* x[i] · weight[i] / sqrt(squares / count + epsilon) */
@@ -118,28 +117,23 @@ static void reference_row(const struct attention_args *a, const struct segment *
 {
 	const struct attention_weights *w = a->weights;
 	struct attention_space space;
-	size_t size = dtype_bytes(w->compute), stride = gemm_stride(w->heads * w->head_dim, w->compute);
+	int q = w->heads * w->head_dim;
 	attention_lay_out(w, a->workspace, &space);
 	const float *x = a->x + (size_t) row * (size_t) w->hidden;
 	float *qkv = space.qkv, *scratch = space.row;
-	memset(space.h, 0, gemm_stride(w->hidden, w->compute) * size);
 	memcpy(scratch, x, (size_t) w->hidden * sizeof *x);
 	reference_norm(scratch, w->hidden, reference_squares(x, w->hidden), w->hidden, w->input_norm, w->norm_epsilon);
-	for (int i = 0; i < w->hidden; i++)
-		set_element(space.h, w->compute, (size_t) i, (double) scratch[i]);
+	set_row(space.h, w->compute, gemm_stride(w->hidden, w->compute), scratch, w->hidden);
 	gemm_reference(&w->qkv, space.h, 0, 1, qkv, 0);
 	for (int i = 0; w->qkv_bias && i < attention_columns(w); i++)
 		qkv[i] += w->qkv_bias[i];
 	reference_norms(w, qkv);
 	reference_rope(w, qkv, position);
 	attention_append(w, &a->kv, qkv, segment, position, scratch);
-	memset(space.context, 0, stride * size);
-	for (int head = 0; head < w->heads; head++) {
+	for (int head = 0; head < w->heads; head++)
 		reference_head(w, &a->kv, segment, qkv + head * w->head_dim, head / (w->heads / w->kv_heads), position,
-			scratch);
-		for (int i = 0; i < w->head_dim; i++)
-			set_element(space.context, w->compute, (size_t) (head * w->head_dim + i), (double) scratch[i]);
-	}
+			scratch + head * w->head_dim);
+	set_row(space.context, w->compute, gemm_stride(q, w->compute), scratch, q);
 	float *out = a->partial + (size_t) row * (size_t) w->hidden;
 	gemm_reference(&w->output, space.context, 0, 1, out, 0);
 	for (int i = 0; w->output_bias && i < w->hidden; i++)
@@ -158,8 +152,8 @@ static void reference_expert(const struct experts_args *a, const struct expert_w
 {
 	size_t used = 0, stride = gemm_stride(a->width, a->compute), size = dtype_bytes(a->compute);
 	float *product = workspace_take(a->workspace, &used, 2 * (size_t) a->width * sizeof *product);
+	float *value = workspace_take(a->workspace, &used, (size_t) a->width * sizeof *value);
 	void *active = workspace_take(a->workspace, &used, stride * size);
-	memset(active, 0, stride * size);
 	gemm_reference(&w->gate_up, in, 0, 1, product, 0);
 	for (int i = 0; i < a->width; i++) {
 		int run = i / 32 * 32, n = a->width - run < 32 ? a->width - run : 32, gate = 2 * run + i - run,
@@ -169,8 +163,9 @@ static void reference_expert(const struct experts_args *a, const struct expert_w
 			g += (double) w->gate_up_bias[gate];
 			u += (double) w->gate_up_bias[up];
 		}
-		set_element(active, a->compute, (size_t) i, g / (1 + exp(-g)) * u);
+		value[i] = (float) (g / (1 + exp(-g)) * u);
 	}
+	set_row(active, a->compute, stride, value, a->width);
 	gemm_reference(&w->down, active, 0, 1, out, 0);
 	for (int i = 0; w->down_bias && i < a->hidden; i++)
 		out[i] += w->down_bias[i];

@@ -5,6 +5,7 @@
 #define OCTANT_CODELETS_CPU_ROWS_H
 
 #include <math.h>
+#include "codelets/cpu/gemm_int8.h"
 #include "codelets/cpu/vector.h"
 
 /* Takes `bytes` from a workspace in whole cache lines; with start NULL it only counts. */
@@ -25,8 +26,21 @@ static inline float norm_factor(const float *x, int n, float epsilon)
 static inline void row_store(enum dtype compute, const float *x, int n, void *row, size_t stride)
 {
 	size_t size = dtype_bytes(compute);
+	if (compute == DTYPE_INT8) {
+		int8_row_store(x, n, row, stride);
+		return;
+	}
 	vector->from_float(compute, x, n, row);
 	memset((char *) row + (size_t) n * size, 0, (stride - (size_t) n) * size);
+}
+
+/* Such a row as floats. */
+static inline void row_load(enum dtype compute, const void *row, int n, float *x)
+{
+	if (compute == DTYPE_INT8)
+		int8_row_load(row, n, x);
+	else
+		vector->to_float(compute, row, n, x);
 }
 
 #endif

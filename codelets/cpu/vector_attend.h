@@ -225,5 +225,7 @@ static TARGET void attend_one(const struct attend_tile *tile, const struct atten
 	case DTYPE_BF16:
 		attend_one_as(DTYPE_BF16, tile, pages, block);
 		break;
+	case DTYPE_INT8: /* no KV is stored so */
+		break;
 	}
 }

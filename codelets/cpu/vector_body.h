@@ -57,6 +57,8 @@ static TARGET void to_float(enum dtype dtype, const void *src, int n, float *dst
 		for (; i < n; i++)
 			dst[i] = bf16_to_float(half[i]);
 		return;
+	case DTYPE_INT8: /* has a scale a row: gemm_int8.h */
+		return;
 	}
 }
 
@@ -79,6 +81,8 @@ static TARGET void from_float(enum dtype dtype, const float *src, int n, void *d
 			v_store_bf16(half + i, v_load(src + i));
 		for (; i < n; i++)
 			half[i] = bf16_from_float(src[i]);
+		return;
+	case DTYPE_INT8:
 		return;
 	}
 }
