@@ -222,6 +222,10 @@ int graph_card_differs(const struct graph *graph, const struct model *model, int
 /* Sets what kernels calculate in, and with it the KV's dtype where the description does not give one. */
 void graph_set_compute(struct graph *graph, enum dtype compute);
 
+/* The type that the residual stream might have in place of fp32: that of `compute`, or bf16 where it is int8, in which
+ * nothing can be added up. */
+enum dtype graph_narrow_residual(const struct graph *graph);
+
 /* Chooses `compute` where the description gives none: bf16 for 16-bit weights where what they run on multiplies it,
  * else fp32. Of a resolved graph. */
 void graph_set_default_compute(struct graph *graph, bool has_bf16);

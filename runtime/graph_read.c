@@ -139,6 +139,11 @@ void graph_set_compute(struct graph *graph, enum dtype compute)
 		graph->kv.dtype = compute == DTYPE_FP32 ? DTYPE_FP32 : DTYPE_FP16;
 }
 
+enum dtype graph_narrow_residual(const struct graph *graph)
+{
+	return graph->compute == DTYPE_INT8 ? DTYPE_BF16 : graph->compute;
+}
+
 void graph_set_default_compute(struct graph *graph, bool has_bf16)
 {
 	if (!graph->compute_given)

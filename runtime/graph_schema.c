@@ -8,6 +8,7 @@
 #include "runtime/error.h"
 
 #define DTYPES   "fp32|fp16|bf16"
+#define COMPUTES "fp32|fp16|bf16|int8"
 #define FAMILIES "mixtral|olmoe|qwen2_moe|qwen3_moe|llama|qwen2|qwen3"
 #define POLICIES "homes|eager|prio|ws|lws|dm|dmda|dmdas"
 #define MOST     1e9 /* of counts that have no tighter limit: below the largest int */
@@ -89,7 +90,7 @@ const struct graph_key graph_keys[] = {
 	{"machine.cpu", KEY_WORD, NULL, "\"\"", NULL, 0, 0,
 		"of a calibrated host (octant calibrate writes this and what follows): its processor"},
 	{"machine.measured", KEY_WORD, NULL, "\"\"", NULL, 0, 0, "the day of measuring"},
-	{"machine.compute", KEY_WORD, NULL, "\"fp32\"", DTYPES, 0, 0, "what the measured tasks calculated in"},
+	{"machine.compute", KEY_WORD, NULL, "\"fp32\"", COMPUTES, 0, 0, "what the measured tasks calculated in"},
 	{"machine.cores", KEY_INTEGER, "cores", "1", NULL, 1, 4096, "that this process may use"},
 	{"machine.workers", KEY_INTEGER, "workers", "1", NULL, 1, 64, "that were busy together"},
 	{"machine.runtime", KEY_GROUP, NULL, "costs nothing", NULL, 0, 0, "what the runtime costs"},
@@ -149,8 +150,8 @@ const struct graph_key graph_keys[] = {
 		"send before the layer's last all_gather: row shards travel, and the next stage gathers"},
 	{"after", KEY_LIST, NULL, "head, sample", NULL, 0, 0, "steps after the last layer"},
 
-	{"compute", KEY_WORD, NULL, "bf16 for 16-bit weights where the machine has it, else fp32", DTYPES, 0, 0,
-		"what kernels calculate in (fp16: on GPUs); sums are in FP32"},
+	{"compute", KEY_WORD, NULL, "bf16 for 16-bit weights where the machine has it, else fp32", COMPUTES, 0, 0,
+		"what kernels multiply in (fp16: on GPUs; int8: weights and rows, rounded); sums of floats are in FP32"},
 	{"residual", KEY_WORD, NULL, "\"fp32\"", DTYPES, 0, 0, "of the residual stream and of what collectives carry"},
 
 	{"schedule", KEY_GROUP, NULL, "all defaults", NULL, 0, 0, "how micro-batches are made and ordered"},

@@ -82,6 +82,8 @@ static void compute_is_chosen_where_it_is_not_given(void **state)
 		{DTYPE_BF16, false, false, DTYPE_FP32, DTYPE_FP32},
 		{DTYPE_FP32, true, false, DTYPE_FP32, DTYPE_FP32},
 		{DTYPE_BF16, true, true, DTYPE_FP32, DTYPE_FP32},
+		{DTYPE_BF16, true, true, DTYPE_INT8, DTYPE_FP16},
+		{DTYPE_FP32, false, true, DTYPE_INT8, DTYPE_FP16},
 	};
 	(void) state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -90,7 +92,7 @@ static void compute_is_chosen_where_it_is_not_given(void **state)
 		struct error error = {0};
 		read_model("mixtral", &model);
 		model.dtype = cases[i].weights;
-		assert_int_equal(graph_open("default", &model, 2, &task_kinds, SET({"compute", "fp32"}) - !cases[i].given, &graph,
+		assert_int_equal(graph_open("default", &model, 2, &task_kinds, SET({"compute", dtype_name(cases[i].compute)}) - !cases[i].given, &graph,
 					 &error),
 			0);
 		assert_int_equal(graph_resolve(graph, &model, &task_kinds, &error), 0);

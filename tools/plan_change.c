@@ -159,8 +159,8 @@ static void try_schedule(struct search *s)
 	struct trial t;
 	clear(s);
 	if (g->residual == DTYPE_FP32 && g->compute != DTYPE_FP32) {
-		begin(&t, "residual = \"%s\"", dtype_name(g->compute));
-		set(&t, "residual", "\"%s\"", dtype_name(g->compute));
+		begin(&t, "residual = \"%s\"", dtype_name(graph_narrow_residual(g)));
+		set(&t, "residual", "\"%s\"", dtype_name(graph_narrow_residual(g)));
 		attempt(s, &t, false);
 	}
 	for (size_t i = 0; i < sizeof factors / sizeof *factors; i++) {

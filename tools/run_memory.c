@@ -121,8 +121,8 @@ static int refuse(const struct graph *graph, const struct bound *bound, struct e
 			(double) graph->kv.pages * bound->page * 1e-9, bound->fixed * 1e-9, what, bound->available * 1e-9,
 			bound->pages);
 	return error_set(error, ERROR_INPUT, where, "weights and slots need %.3f GB and one KV page of every pool %.6f GB, but "
-		"%s %.3f GB to use; fewer schedule.slots, smaller schedule.prefill.tokens, compute = \"bf16\"%s would need "
-		"less", bound->fixed * 1e-9, bound->page * 1e-9, what, bound->available * 1e-9,
+		"%s %.3f GB to use; fewer schedule.slots, smaller schedule.prefill.tokens, compute = \"bf16\" or "
+		"\"int8\"%s would need less", bound->fixed * 1e-9, bound->page * 1e-9, what, bound->available * 1e-9,
 		bound->device >= 0 ? " or more devices" : "");
 }
 

@@ -31,7 +31,7 @@ static const struct option_row rows[] = {
 	{ "--max-seq-len", "N", OPTION_OVERRIDE, 0, "limits.tokens_per_sequence", 0, 0, "tokens of a sequence, prompt and new ones" },
 	{ "--policy", "NAME", OPTION_OVERRIDE, 0, "schedule.policy", 0, 0,
 		"scheduler: homes, eager, prio, ws, lws, dm, dmda, dmdas" },
-	{ "--compute", "TYPE", OPTION_OVERRIDE, 0, "compute", 0, 0, "fp32 or bf16" },
+	{ "--compute", "TYPE", OPTION_OVERRIDE, 0, "compute", 0, 0, "fp32, bf16 or int8" },
 	{ "--set", "PATH=VALUE", OPTION_SET, 0, NULL, 0, 0, "any key of the graph, any number of times" },
 	{ "--workers", "N", OPTION_INTEGER, AT(workers), NULL, 1, 64, "CPU workers (default: one a core)" },
 	{ "--weights-cache", "WHERE", OPTION_TEXT, AT(weights_cache), NULL, 0, 0,

@@ -195,7 +195,7 @@ static int add_chains(struct search *s, const struct mesh *mesh, bool mesh_chang
 					continue;
 				if (mesh->per_stage == 1 && chain > CHAIN_LOCAL)
 					continue; /* nothing to join: one chain is as good as another */
-				code = add_base(s, &b, mesh, narrow ? given->compute : given->residual, error);
+				code = add_base(s, &b, mesh, narrow ? graph_narrow_residual(given) : given->residual, error);
 			}
 	s->meshes += s->bases > before;
 	return code;
