@@ -65,7 +65,8 @@ static const struct chain_choice {
 
 static const struct {
 	const char *compute, *kv;
-} numbers[] = { { "fp32", "fp32" }, { "bf16", "fp16" }, { "fp32", "fp16" }, { "bf16", "bf16" } };
+} numbers[] = { { "fp32", "fp32" }, { "bf16", "fp16" }, { "fp32", "fp16" }, { "bf16", "bf16" },
+	{ "int8", "fp16" } };
 
 static const char *const policies[] = { "homes", "eager", "prio", "ws", "lws", "dm", "dmda", "dmdas" };
 static const int chunk_rows[] = { 7, 16, 33, 64, 200, 4096 };

@@ -51,6 +51,10 @@ static const struct mesh_case cases[] = {
 	{"llama_bias", "fp32", "2", "1", "2", NULL, false},
 	{"qwen2", "bf16", "1", "1", "2", NULL, false},
 	{"qwen3", "fp32", "2", "1", "1", NULL, false},
+	{"mixtral", "int8", "1", "1", "1", NULL, false},
+	{"mixtral_fp16", "int8", "2", "2", "2", NULL, true},
+	{"qwen2_moe", "int8", "2", "2", "1", NULL, false},
+	{"llama_bias", "int8", "2", "1", "2", NULL, false},
 };
 
 #define CHAIN(last, how, join)                                                                                         \

@@ -92,4 +92,36 @@ def default_graph():
     assert judge(run("tp2_ep2_pp2", "--compute", "fp32", "--set", "kv.dtype=fp32")) == default
 
 
+def answers_of(directory, input):
+    """By id: text, tokens and log-probabilities."""
+    found = results(directory)
+    assert set(found) == {row["id"] for row in lines_of(input)}
+    return {key: (row["text"], row["tokens"], row["logprobs"]) for key, row in found.items()}
+
+
+@test("int8: as right as it is said to be, log-probabilities of answers as near to FP32's")
+def int8():
+    """What graphs/README.md says int8 costs here, through two meshes: the mean of log-probabilities' differences to FP32, over
+    the tokens of answers until one differs."""
+    with_answers = [(INPUT, ANSWERS), (os.path.join(QUICKSTART, "prompts.jsonl"), {
+        row["id"]: row["answer"] for row in lines_of(os.path.join(QUICKSTART, "answers.jsonl"))})]
+    for source, answers in with_answers:
+        input = write_lines("asked.jsonl", [row | {"logprobs": True} for row in lines_of(source)])
+        exact = answers_of(run(None, "--compute", "fp32", input=input), input)
+        for name, graph, options in (("bf16", None, ["--compute", "bf16"]), ("int8", None, ["--compute", "int8"]),
+                                     ("int8 2x2x2", "tp2_ep2_pp2", ["--compute", "int8"])):
+            found, change = answers_of(run(graph, *options, input=input), input), []
+            for key, (_, tokens, logprobs) in found.items():
+                for ours, theirs, a, b in zip(tokens, exact[key][1], logprobs, exact[key][2]):
+                    if ours != theirs:
+                        break
+                    change.append(a - b)
+            right = sum(found[key][0] == answer for key, answer in answers.items())
+            mean, size = sum(change) / len(change), sum(map(abs, change)) / len(change)
+            print(f"# {os.path.basename(source)}, {name}: {right} of {len(answers)} right; log-probability changes by "
+                  f"{mean:+.2e} in the mean, {size:.2e} in magnitude, {max(map(abs, change)):.1e} at most, "
+                  f"of {len(change)} tokens")
+            assert right >= LEAST * len(answers) and size < 1e-4
+
+
 main()
