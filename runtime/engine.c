@@ -74,6 +74,11 @@ const char *engine_policy(const struct engine *engine)
 	return engine->policy;
 }
 
+double engine_awake_s(const struct engine *engine)
+{
+	return strcmp(engine->policy, engine_homes_policy.policy_name) ? 0 : engine_homes_awake_s();
+}
+
 const char *engine_version(void)
 {
 	static char text[64];

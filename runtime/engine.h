@@ -108,6 +108,8 @@ struct engine_simulation {
 	double submit_s; /* what a submission takes the submitter */
 	double task_s;   /* what a worker needs for a call besides the call itself */
 	double hop_s;    /* the same for a call that the worker had to wait for; on a host */
+	double wake_s;   /* and where it had waited for longer than awake_s, so that it slept */
+	double awake_s;
 	/* Fills what a call does; on a host `flows` counts for nothing. */
 	void (*pass)(const struct engine_call *call, struct engine_passage *passage);
 };
@@ -121,6 +123,8 @@ int engine_simulate(const struct engine_simulation *simulation, int (*body)(void
 
 int engine_workers(const struct engine *engine);
 const char *engine_policy(const struct engine *engine);
+/* For so long a worker that has nothing to do looks on before it sleeps, seconds. */
+double engine_awake_s(const struct engine *engine);
 /* "StarPU 1.4.10, …": for --version. */
 const char *engine_version(void);
 

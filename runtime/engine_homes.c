@@ -268,6 +268,11 @@ static double spin_time(void)
 #endif
 }
 
+double engine_homes_awake_s(void)
+{
+	return spin_time() * 1e-6;
+}
+
 static void init(unsigned context)
 {
 	struct homes *homes = calloc(1, sizeof *homes);

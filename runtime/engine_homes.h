@@ -10,4 +10,7 @@
 
 extern struct starpu_sched_policy engine_homes_policy;
 
+/* For so long a worker that has nothing to do looks on before it sleeps, seconds; while StarPU runs. */
+double engine_homes_awake_s(void);
+
 #endif

@@ -240,8 +240,8 @@ void engine_crew_submits(const struct engine_crew *crew)
 void engine_crew_takes(const struct engine_crew *crew)
 {
 	const struct engine_simulation *s = present.asked;
-	bool waited = flows_now() > crew->ended[starpu_worker_get_id()];
-	flows_sleep(s->machine->host && waited ? s->hop_s : s->task_s);
+	double waited = flows_now() - crew->ended[starpu_worker_get_id()];
+	flows_sleep(!s->machine->host || waited <= 0 ? s->task_s : waited <= s->awake_s ? s->hop_s : s->wake_s);
 }
 
 int engine_crew_call(struct engine_crew *crew, struct engine_call *call, void *workspace, struct error *error)

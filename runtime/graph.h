@@ -60,6 +60,13 @@ struct graph_link { /* between two devices or switches (−1, −2, …); full d
 	double latency_s;
 };
 
+#define GRAPH_MAX_POLICIES 16
+
+struct graph_runtime { /* what the runtime costs a host's workers (tasks/calibrate.h) */
+	char policy[32];
+	double submit_s, task_s, hop_s, wake_s, awake_s;
+};
+
 struct graph_machine {
 	char name[GRAPH_TEXT];
 	bool given;      /* false: no `machine`; this host's logical devices */
@@ -74,7 +81,8 @@ struct graph_machine {
 	char cpu[GRAPH_TEXT], measured[GRAPH_TEXT]; /* its processor's name, the day */
 	int cores, workers;   /* that it has, and that were busy together */
 	enum dtype compute;   /* that tasks calculated in */
-	double submit_s, task_s, hop_s; /* what the runtime costs (tasks/calibrate.h) */
+	int runtimes;
+	struct graph_runtime runtime[GRAPH_MAX_POLICIES]; /* each policy once */
 	int curves;           /* 0: not calibrated */
 	struct curve curve[GRAPH_MAX_CURVES]; /* each kind of task once */
 };

@@ -119,16 +119,11 @@ static int check_connected(const struct graph_text *text, const config_setting_t
 
 static void read_terms(const struct graph_text *text, const config_setting_t *group, double *term)
 {
-	static const char *const paths[CURVE_TERMS] = {
-		"machine.kinds[].alone.call_s",
-		"machine.kinds[].alone.flop_s",
-		"machine.kinds[].alone.key_flop_s",
-		"machine.kinds[].alone.weight_byte_s",
-		"machine.kinds[].alone.kv_byte_s",
-		"machine.kinds[].alone.row_byte_s",
-	};
-	for (int t = 0; t < CURVE_TERMS; t++)
-		term[t] = graph_number(text, group, paths[t]);
+	for (int t = 0; t < CURVE_TERMS; t++) {
+		char path[64];
+		snprintf(path, sizeof path, "machine.kinds[].alone.%s", curve_keys[t]);
+		term[t] = graph_number(text, group, path);
+	}
 }
 
 static int read_curve(const struct graph_text *text, const config_setting_t *group, struct graph_machine *machine,
@@ -163,11 +158,37 @@ static int read_curve(const struct graph_text *text, const config_setting_t *gro
 	return 0;
 }
 
+static int read_runtime(const struct graph_text *text, const config_setting_t *group, struct graph_machine *machine,
+	struct error *error)
+{
+	const char *policy = graph_word(text, group, "machine.runtime[].policy");
+	struct graph_place place = graph_place_of(text, group);
+	struct graph_runtime *r = &machine->runtime[machine->runtimes];
+	if (machine->runtimes == GRAPH_MAX_POLICIES)
+		return graph_error(error, &place, "the machine has the costs of more than %d policies; at most that many are possible",
+			GRAPH_MAX_POLICIES);
+	if (strlen(policy) >= sizeof r->policy)
+		return graph_error(error, &place, "machine.runtime: \"%s\" is no policy", policy);
+	for (int i = 0; i < machine->runtimes; i++)
+		if (!strcmp(machine->runtime[i].policy, policy))
+			return graph_error(error, &place, "the machine has the costs of %s twice; once would be right", policy);
+	*r = (struct graph_runtime){
+		.submit_s = graph_number(text, group, "machine.runtime[].submit_s"),
+		.task_s = graph_number(text, group, "machine.runtime[].task_s"),
+		.awake_s = graph_number(text, group, "machine.runtime[].awake_s"),
+	};
+	strcpy(r->policy, policy);
+	r->hop_s = config_setting_get_member(group, "hop_s") ? graph_number(text, group, "machine.runtime[].hop_s") : r->task_s;
+	r->wake_s = config_setting_get_member(group, "wake_s") ? graph_number(text, group, "machine.runtime[].wake_s") : r->hop_s;
+	machine->runtimes++;
+	return 0;
+}
+
 static int read_calibration(const struct graph_text *text, const config_setting_t *group,
 	struct graph_machine *machine, struct error *error)
 {
 	const config_setting_t *kinds = graph_find(text, group, "machine.kinds");
-	const config_setting_t *runtime = graph_find(text, group, "machine.runtime");
+	const config_setting_t *runtimes = graph_find(text, group, "machine.runtime");
 	struct graph_place place = graph_place_of(text, kinds ? kinds : group);
 	const char *cpu = graph_word(text, group, "machine.cpu"), *day = graph_word(text, group, "machine.measured");
 	const char *compute = graph_word(text, group, "machine.compute");
@@ -178,11 +199,10 @@ static int read_calibration(const struct graph_text *text, const config_setting_
 	machine->compute = compute ? (enum dtype) dtype_parse(compute) : DTYPE_FP32;
 	machine->cores = (int) graph_integer(text, group, "machine.cores");
 	machine->workers = (int) graph_integer(text, group, "machine.workers");
-	if (runtime) {
-		machine->submit_s = graph_number(text, runtime, "machine.runtime.submit_s");
-		machine->task_s = graph_number(text, runtime, "machine.runtime.task_s");
-		machine->hop_s = config_setting_get_member(runtime, "hop_s")
-			? graph_number(text, runtime, "machine.runtime.hop_s") : machine->task_s;
+	for (int i = 0; runtimes && i < config_setting_length(runtimes); i++) {
+		int code = read_runtime(text, config_setting_get_elem(runtimes, (unsigned) i), machine, error);
+		if (code)
+			return code;
 	}
 	for (int i = 0; kinds && i < config_setting_length(kinds); i++) {
 		int code = read_curve(text, config_setting_get_elem(kinds, (unsigned) i), machine, error);

@@ -3,6 +3,7 @@
  * attention: one tensor shard's heads over a group's rows, in one task, or as its halves qkv and attend where
  * q and k norms span all heads. Writes the rows' keys and values into pages of their own sequences; the pool is
  * read-only to StarPU, and two chunks of one sequence are ordered by an explicit dependency (deployment.c). */
+#include "codelets/cpu/attention.h"
 #include "tasks/call.h"
 
 static struct attention_shape shape_of(const struct call *c)
@@ -25,6 +26,24 @@ static void count_keys(const struct call *c, double *keys, double *tokens)
 	}
 }
 
+/* Tiles that the kernel makes of rows, and blocks of keys that it goes through for each, for every own KV head. */
+static void count_tiles(const struct call *c, struct work *work)
+{
+	const struct micro_batch *b = call_batch(c);
+	int base = b->group_row[c->group], heads = c->layer->attention.kv_heads;
+	for (int i = b->group_segment[c->group]; i < b->group_segment[c->group + 1]; i++) {
+		const struct segment *s = &b->segment[i];
+		for (int row = 0; row < s->rows;) {
+			int at = s->row - base + row, rows = s->rows - row;
+			rows = rows < ATTENTION_TILE ? rows : ATTENTION_TILE;
+			rows = rows < ATTENTION_ROWS - at % ATTENTION_ROWS ? rows : ATTENTION_ROWS - at % ATTENTION_ROWS;
+			row += rows;
+			work->key_tiles += heads;
+			work->key_blocks += heads * ((s->position + row - 1) / ATTEND_KEYS + 1.0);
+		}
+	}
+}
+
 static double rows_of(const struct call *c)
 {
 	struct range rows = call_group_rows(c, c->group);
@@ -36,7 +55,9 @@ static struct work attention_work(const struct call *c)
 	struct attention_shape shape = shape_of(c);
 	double keys, tokens;
 	count_keys(c, &keys, &tokens);
-	return work_attention(&shape, rows_of(c), keys, tokens);
+	struct work work = work_attention(&shape, rows_of(c), keys, tokens);
+	count_tiles(c, &work);
+	return work;
 }
 
 static struct work qkv_work(const struct call *c)
@@ -50,7 +71,9 @@ static struct work attend_work(const struct call *c)
 	struct attention_shape shape = shape_of(c);
 	double keys, tokens;
 	count_keys(c, &keys, &tokens);
-	return work_attend(&shape, rows_of(c), keys, tokens);
+	struct work work = work_attend(&shape, rows_of(c), keys, tokens);
+	count_tiles(c, &work);
+	return work;
 }
 
 static struct attention_args arguments(const struct call *c, void *workspace)

@@ -6,16 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include "tasks/run.h"
+#include "tasks/touch.h"
 
-/* Prefill: one long chunk, or many short ones; decode: one row of each sequence. */
+/* What tells the terms of a curve apart: rows by expert from none to 500 and activations beyond any cache (prompts, one long
+ * or many short), tiles and blocks of keys against keys (chunks of 16 to 2,048 rows, early and late in a sequence), and, of
+ * one row each, weights against KV (few and many sequences, short and long). */
 static const struct calibrate_shape fit_shapes[] = {
-	{ 1, 16, 0, 0 }, { 1, 64, 0, 0 }, { 1, 256, 0, 0 }, { 1, 1024, 0, 0 }, { 1, 2048, 0, 0 }, { 1, 512, 3584, 0 },
-	{ 1, 128, 8192, 0 }, { 8, 32, 0, 0 }, { 4, 256, 0, 0 },
-	{ 1, 1, 64, 0 }, { 2, 1, 256, 0 }, { 4, 1, 128, 0 }, { 8, 1, 1024, 0 }, { 16, 1, 96, 0 }, { 32, 1, 512, 0 },
-	{ 64, 1, 64, 0 }, { 64, 1, 1024, 0 }, { 128, 1, 128, 0 }, { 128, 1, 512, 0 }, { 1, 1, 4096, 0 },
+	{ 1, 16, 0, 0 }, { 1, 64, 0, 0 }, { 1, 128, 0, 0 }, { 1, 256, 0, 0 }, { 1, 1024, 0, 0 }, { 2, 2048, 0, 0 },
+	{ 1, 512, 3584, 0 }, { 1, 128, 8192, 0 }, { 8, 32, 0, 0 }, { 4, 256, 0, 0 }, { 16, 24, 0, 0 }, { 64, 16, 0, 0 },
+	{ 3, 100, 0, 0 }, { 1, 1, 64, 0 }, { 2, 1, 256, 0 }, { 4, 1, 128, 0 }, { 8, 1, 1024, 0 }, { 16, 1, 96, 0 },
+	{ 16, 1, 512, 0 }, { 32, 1, 32, 0 }, { 32, 1, 512, 0 }, { 64, 1, 64, 0 }, { 64, 1, 1024, 0 }, { 128, 1, 128, 0 },
+	{ 128, 1, 512, 0 }, { 1, 1, 4096, 0 },
 };
 
-#define WARM_ROWS 64 /* a first round of shapes up to this touches every page and makes every kernel */
+#define MANY_ROWS 1024 /* shapes beyond take most of the time, and are the least disturbed */
+#define WARM_ROWS 64 /* a first round of shapes up to this touches KV pages and makes kernels */
 
 struct calibration {
 	const struct calibrate_options *options;
@@ -161,6 +166,8 @@ static void gather(struct calibration *c, const struct task_record *records, siz
 		struct work work = ((const struct call_type *) call->base.type)->work(call);
 		call_terms(&work, term);
 		sample[r->kind].kind = (int) r->kind;
+		sample[r->kind].flops += work.flops;
+		sample[r->kind].bytes += work.bytes;
 		for (int t = 0; t < CURVE_TERMS; t++)
 			sample[r->kind].term[t] += term[t];
 		sample[r->kind].seconds += r->end_s - r->start_s;
@@ -174,6 +181,8 @@ static void gather(struct calibration *c, const struct task_record *records, siz
 		sample[k].company = others > 0 ? together[k] / sample[k].seconds / others : 0;
 		for (int t = 0; t < CURVE_TERMS; t++)
 			sample[k].term[t] /= calls[k];
+		sample[k].flops /= calls[k];
+		sample[k].bytes /= calls[k];
 		sample[k].seconds /= calls[k];
 	}
 }
@@ -249,18 +258,29 @@ static int keep(struct calibrate_samples *samples, const struct calibrate_sample
 	return 0;
 }
 
-/* Of each shape the repetition at the lower quartile: what disturbs a measurement only ever adds. */
-static int keep_quartiles(struct calibration *c, int shape, struct calibrate_samples *samples, struct error *error)
+static int repetitions_of(const struct calibration *c, int shape)
 {
-	int n = c->options->repetitions, code = 0;
+	int n = c->options->repetitions;
+	return c->shape[shape].segments * c->shape[shape].rows > MANY_ROWS ? (n + 1) / 2 : n;
+}
+
+static int counting(const struct calibration *c, int count)
+{
+	int at = (int) (c->options->quantile * count);
+	return at < count ? at : count - 1;
+}
+
+static int keep_counting(struct calibration *c, int shape, struct calibrate_samples *samples, struct error *error)
+{
+	int n = repetitions_of(c, shape), code = 0;
 	struct calibrate_sample sorted[n];
 	for (int slot = 0; slot < in_flight(c, &c->shape[shape]); slot++)
 		for (int k = 0; !code && k < CALL_KINDS; k++) {
 			for (int r = 0; r < n; r++)
 				sorted[r] = place_of(c, shape, slot, r)[k];
 			qsort(sorted, (size_t) n, sizeof *sorted, by_seconds);
-			if (sorted[n / 4].kind >= 0)
-				code = keep(samples, &sorted[n / 4], error);
+			if (sorted[counting(c, n)].kind >= 0)
+				code = keep(samples, &sorted[counting(c, n)], error);
 		}
 	return code;
 }
@@ -271,10 +291,10 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double quartile(double *value, int count)
+static double counting_value(const struct calibration *c, double *value, int count)
 {
 	qsort(value, (size_t) count, sizeof *value, by_value);
-	return value[count / 4];
+	return value[counting(c, count)];
 }
 
 /* ---- around them */
@@ -310,6 +330,26 @@ static int lay_out_pages(struct calibration *c, struct error *error)
 	return 0;
 }
 
+/* As a run has its slots (tasks/touch.h). */
+static int touch_slots(struct calibration *c, struct error *error)
+{
+	int rows[c->slots], samples[c->slots];
+	int most = 0, segments = 0;
+	for (int i = 0; i < c->shapes; i++) {
+		const struct calibrate_shape *shape = &c->shape[i];
+		if (!fits(c, shape))
+			continue;
+		most = shape->segments * shape->rows > most ? shape->segments * shape->rows : most;
+		segments = shape->segments > segments ? shape->segments : segments;
+	}
+	for (int s = 0; s < c->slots; s++) {
+		rows[s] = most;
+		samples[s] = segments;
+	}
+	struct touch_need need = { rows, samples, c->slots, 0 };
+	return touch_deployment(c->deployment, &need, error);
+}
+
 static int start(struct calibration *c, struct error *error)
 {
 	struct engine_options engine = { .policy = c->graph->schedule.policy, .workers = c->options->workers, .record = true };
@@ -322,6 +362,8 @@ static int start(struct calibration *c, struct error *error)
 		code = deployment_create(c->graph, NULL, c->graph->compute, &sizes, c->engine, &c->deployment, error);
 	if (!code)
 		code = lay_out_pages(c, error);
+	if (!code)
+		code = touch_slots(c, error);
 	c->batch = calloc((size_t) c->slots, sizeof *c->batch);
 	c->each = calloc((size_t) c->shapes * (size_t) c->slots * (size_t) c->options->repetitions * CALL_KINDS, sizeof *c->each);
 	c->span = calloc((size_t) c->shapes * (size_t) c->options->repetitions, sizeof *c->span);
@@ -359,16 +401,16 @@ int calibrate_measure(const struct calibrate_options *options, struct calibrate_
 	/* round by round, so that a disturbance of some seconds spoils one repetition of many shapes, not all of one */
 	for (int r = 0; !code && r < rounds; r++)
 		for (int i = 0; !code && i < c.shapes; i++) {
-			if (fits(&c, &c.shape[i]) && (r || c.shape[i].rows <= WARM_ROWS))
+			if (fits(&c, &c.shape[i]) && (r ? r <= repetitions_of(&c, i) : c.shape[i].rows <= WARM_ROWS))
 				code = run_shape(&c, i, r - 1, error);
 			if (options->progress)
 				options->progress(options->context, r * c.shapes + i + 1, rounds * c.shapes);
 		}
 	for (int i = 0; !code && i < c.shapes; i++)
 		if (fits(&c, &c.shape[i]))
-			code = keep_quartiles(&c, i, samples, error);
+			code = keep_counting(&c, i, samples, error);
 	for (int i = 0; !code && options->span_s && i < c.shapes; i++)
-		options->span_s[i] = quartile(c.span + i * options->repetitions, options->repetitions);
+		options->span_s[i] = counting_value(&c, c.span + i * options->repetitions, repetitions_of(&c, i));
 	stop(&c);
 	return code;
 }

@@ -28,6 +28,7 @@ struct calibrate_sample { /* all tasks of one kind in one micro-batch, on averag
 	int kind;
 	int shape, calls;             /* index of the shape; tasks of the kind */
 	int segments, rows, position; /* the micro-batch's shape */
+	double flops, bytes;          /* of a task, as tasks/work.h counts them */
 	double term[CURVE_TERMS];
 	double seconds;
 	double company; /* share of the other workers that were busy meanwhile */
@@ -41,7 +42,8 @@ struct calibrate_samples { /* begin with zeros */
 struct calibrate_options {
 	const struct graph *graph; /* resolved, of a host */
 	int workers;
-	int repetitions;     /* of each shape; the lower quartile counts */
+	int repetitions;     /* of each shape; of those of very many rows half as many */
+	double quantile;     /* of the repetitions the one that counts: 0.25 what the machine can do, 0.5 what it does */
 	double memory;       /* bytes that KV pools may take */
 	const struct calibrate_shape *shape; /* [shapes]; NULL: those that a fit needs. What does not fit the graph is left out */
 	int shapes;
@@ -57,11 +59,16 @@ int calibrate_measure(const struct calibrate_options *options, struct calibrate_
 /* curve [CALL_KINDS] is filled, *count says how many; kinds without samples get none. Errors: ERROR_MEMORY. */
 int calibrate_fit(const struct calibrate_samples *samples, struct curve *curve, int *count, struct error *error);
 
-struct calibrate_runtime {
-	double submit_s; /* the submitter needs for a call */
-	double task_s;   /* a worker needs for a call besides its behaviour, one after the other */
-	double hop_s;    /* from a call's end to the beginning of one that it makes ready, on a worker that had nothing to do */
-};
-int calibrate_runtime(int workers, const char *policy, struct calibrate_runtime *runtime, struct error *error);
+/* What the runtime costs so many workers with a policy, in seconds:
+ *
+ *   submit_s  the submitter needs for a call
+ *   task_s    a worker needs for a call besides its behaviour, one after the other
+ *   hop_s     from a call's end to the beginning of one that it makes ready, on a worker that has just run out of calls
+ *   wake_s    the same on one that sleeps
+ *   awake_s   for so long a worker that has nothing to do looks on before it sleeps
+ *
+ * `policy` is then the one in effect: STARPU_SCHED may have had the last word. Errors: ERROR_INPUT, ERROR_RUN,
+ * ERROR_MEMORY. */
+int calibrate_runtime(int workers, const char *policy, struct graph_runtime *runtime, struct error *error);
 
 #endif

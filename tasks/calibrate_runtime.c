@@ -5,15 +5,18 @@
  *   a gate      holds what is submitted behind it, so that submitting and running do not disturb each other
  *   submit_s    many calls behind the gate: the submitter's seconds for each
  *   task_s      the gate opens: workers · seconds for each, all being ready
- *   hop_s       a call ends and as many become ready as there are workers, all but one of which sleep: seconds until the
- *               last of them has begun */
+ *   hop_s       a call that does nothing ends and as many become ready as there are workers, all but one of which have just
+ *               run out of calls: seconds until the last of them has begun
+ *   wake_s      the same after a call of a millisecond: they sleep by then, whatever the policy
+ *   awake_s     what the policy says of itself: for so long they look on before they sleep */
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include "tasks/calibrate.h"
 
-enum { CALLS = 4000, FORKS = 200, BUFFERS = 4, ROUNDS = 7 };
+enum { CALLS = 4000, FORKS = 60, BUFFERS = 4, ROUNDS = 5 };
 
-#define LEAF_S 1e-3 /* longer than it takes to wake a worker */
+#define LEAF_S 1e-3 /* longer than it takes to wake a worker, and than one looks on before it sleeps */
 
 struct gate {
 	struct engine_call base; /* must be first */
@@ -95,6 +98,7 @@ static int leaf_run(struct engine_call *call, void *workspace, struct error *err
 }
 
 static const struct engine_type join_type = { .name = "join", .kind = 2, .run = nothing_run, .cost = nothing_cost };
+static const struct engine_type long_join_type = { .name = "join", .kind = 2, .run = leaf_run, .cost = nothing_cost };
 static const struct engine_type leaf_type = { .name = "leaf", .kind = 3, .run = leaf_run, .cost = nothing_cost };
 
 static int by_value(const void *a, const void *b)
@@ -126,13 +130,13 @@ static double hop_of(const struct task_record *records, size_t count)
 }
 
 /* FORKS times: a join of all leaves, then a leaf for each worker. */
-static int measure_forks(struct bench *b, double *hop_s, struct error *error)
+static int measure_forks(struct bench *b, const struct engine_type *type, double *hop_s, struct error *error)
 {
 	int workers = engine_workers(b->engine), code = 0;
 	struct leaf leaf[workers];
 	struct engine_buffer *joined[workers + 1];
 	uint8_t mode[workers + 1];
-	struct engine_call join = { .type = &join_type, .buffers = workers + 1, .buffer = joined, .mode = mode, .layer = -1,
+	struct engine_call join = { .type = type, .buffers = workers + 1, .buffer = joined, .mode = mode, .layer = -1,
 		.devices = 1, .pending = &b->pending };
 	struct task_record *records = NULL;
 	size_t count = 0;
@@ -160,19 +164,24 @@ static int measure_forks(struct bench *b, double *hop_s, struct error *error)
 	return code;
 }
 
-static int measure_all(struct bench *b, struct calibrate_runtime *runtime, struct error *error)
+static int measure_all(struct bench *b, struct graph_runtime *runtime, struct error *error)
 {
-	double submit[ROUNDS], task[ROUNDS], hop[ROUNDS];
+	double submit[ROUNDS], task[ROUNDS], hop[ROUNDS], wake[ROUNDS];
 	int code = 0;
 	for (int r = -1; !code && r < ROUNDS; r++) { /* the first one warms up */
 		int at = r < 0 ? 0 : r;
 		code = measure(b, &submit[at], &task[at], error);
 		if (!code)
-			code = measure_forks(b, &hop[at], error);
+			code = measure_forks(b, &join_type, &hop[at], error);
+		if (!code)
+			code = measure_forks(b, &long_join_type, &wake[at], error);
 		task[at] *= engine_workers(b->engine);
 	}
 	if (!code)
-		*runtime = (struct calibrate_runtime){ median(submit, ROUNDS), median(task, ROUNDS), median(hop, ROUNDS) };
+		*runtime = (struct graph_runtime){ .submit_s = median(submit, ROUNDS), .task_s = median(task, ROUNDS),
+			.hop_s = median(hop, ROUNDS), .wake_s = median(wake, ROUNDS), .awake_s = engine_awake_s(b->engine) };
+	if (!code)
+		snprintf(runtime->policy, sizeof runtime->policy, "%s", engine_policy(b->engine));
 	return code;
 }
 
@@ -191,7 +200,7 @@ static int make_buffers(struct bench *b, struct error *error)
 	return code;
 }
 
-int calibrate_runtime(int workers, const char *policy, struct calibrate_runtime *runtime, struct error *error)
+int calibrate_runtime(int workers, const char *policy, struct graph_runtime *runtime, struct error *error)
 {
 	struct engine_options options = { .policy = policy, .workers = workers, .record = true };
 	struct bench b = { 0 };

@@ -35,10 +35,18 @@ void call_terms(const struct work *work, double term[CURVE_TERMS])
 {
 	term[CURVE_CALL] = 1;
 	term[CURVE_FLOPS] = work->flops - work->key_flops;
+	for (int i = 0; i < CURVE_ROW_BANDS; i++) {
+		term[CURVE_FLOPS_4 + i] = work->band_flops[i];
+		term[CURVE_FLOPS] -= work->band_flops[i];
+	}
+	term[CURVE_FLOPS] = fmax(term[CURVE_FLOPS], 0); /* of rounding */
 	term[CURVE_KEY_FLOPS] = work->key_flops;
+	term[CURVE_KEY_TILES] = work->key_tiles;
+	term[CURVE_KEY_BLOCKS] = work->key_blocks;
 	term[CURVE_WEIGHT_BYTES] = work->weight_bytes;
 	term[CURVE_KV_BYTES] = work->kv_bytes;
-	term[CURVE_ROW_BYTES] = work->bytes - work->weight_bytes - work->kv_bytes;
+	/* What a GEMM reads and writes of rows goes with its rows, whose slopes have it. */
+	curve_row_bytes(work->band_flops[0] > 0 ? 0 : work->bytes - work->weight_bytes - work->kv_bytes, term);
 }
 
 static const struct curve *curve_of(const struct call *c)
@@ -56,7 +64,8 @@ static void estimate_by_curve(const struct curve *curve, const struct work *work
 	double term[CURVE_TERMS];
 	call_terms(work, term);
 	*cost = (struct cost){ .launch_s = fmax(curve->busy[CURVE_CALL], 1e-7) };
-	cost->flops_s = term[CURVE_FLOPS] * curve->busy[CURVE_FLOPS] + term[CURVE_KEY_FLOPS] * curve->busy[CURVE_KEY_FLOPS];
+	for (int t = CURVE_FLOPS_4; t < CURVE_WEIGHT_BYTES; t++)
+		cost->flops_s += term[t] * curve->busy[t];
 	for (int t = CURVE_WEIGHT_BYTES; t < CURVE_TERMS; t++)
 		cost->bytes_s += term[t] * curve->busy[t];
 	cost->seconds = cost->launch_s + cost->flops_s + cost->bytes_s;
@@ -103,15 +112,17 @@ struct expert_rows call_expert_rows(const struct call *c, int member)
 	const struct deployment *d = c->deployment;
 	const struct micro_batch *b = call_batch(c);
 	const struct layer_part *layer = call_layer(c, member);
-	double own = layer->experts, chosen = (double) d->model->top_k / d->model->experts;
-	if (!d->routing_known || !b->routed)
-		return (struct expert_rows){ b->rows * chosen * own, own * (1 - pow(1 - chosen, b->rows)) };
-	const int32_t *count = b->routed + (size_t) layer->layer * (size_t) d->model->experts + layer->first_expert;
-	struct expert_rows rows = { 0, 0 };
-	for (int e = 0; e < layer->experts; e++) {
-		rows.rows += count[e];
-		rows.groups += count[e] > 0;
+	double chosen = (double) d->model->top_k / d->model->experts;
+	struct expert_rows rows = { 0 };
+	if (!d->routing_known || !b->routed) {
+		double groups = layer->experts * (1 - pow(1 - chosen, b->rows));
+		if (groups > 0)
+			expert_rows_add(&rows, groups, b->rows * chosen * layer->experts / groups);
+		return rows;
 	}
+	const int32_t *count = b->routed + (size_t) layer->layer * (size_t) d->model->experts + layer->first_expert;
+	for (int e = 0; e < layer->experts; e++)
+		expert_rows_add(&rows, 1, count[e]);
 	return rows;
 }
 

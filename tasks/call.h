@@ -111,9 +111,6 @@ static inline double call_row_bytes(const struct call *c)
 /* Rows that the experts of a member get, and how many of them get any: as counted where the micro-batch's routing is
  * known before it runs (deployment.routing_known), else even: rows · top_k · own / E, and own · (1 − (1 − top_k/E)^rows) of
  * them on average. */
-struct expert_rows {
-	double rows, groups;
-};
 struct expert_rows call_expert_rows(const struct call *c, int member);
 /* Each member sends `bytes` to the next, the last one to the first. */
 int call_ring(const struct call *c, double bytes, struct flow *flow);

@@ -10,7 +10,7 @@ static struct work experts_cost(const struct call *c)
 {
 	const struct model *model = c->deployment->model;
 	struct expert_rows rows = call_expert_rows(c, 0);
-	return work_experts(model->hidden, c->layer->width, c->deployment->compute, call_residual(c), rows.rows, rows.groups);
+	return work_expert_rows(model->hidden, c->layer->width, c->deployment->compute, call_residual(c), &rows);
 }
 
 static int experts_run(struct engine_call *call, void *workspace, struct error *error)

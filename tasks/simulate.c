@@ -262,7 +262,7 @@ int simulate_run(struct simulation *s, struct error *error)
 	struct simulated run = { .asked = s, .error = error };
 	struct engine_simulation engine = { .machine = &s->graph->machine, .set = set, .channels = s->channels,
 		.workers = s->workers, .submit_s = s->submit_s, .task_s = s->task_s,
-		.hop_s = s->hop_s, .pass = pass };
+		.hop_s = s->hop_s, .wake_s = s->wake_s, .awake_s = s->awake_s, .pass = pass };
 	int status = 0;
 	int code = deployment_sketch(s->graph, s->graph->compute, &s->sizes, &sketch, error);
 	if (code)

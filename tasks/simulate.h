@@ -30,7 +30,8 @@ struct simulation {
 	int channels;            /* collectives that a set of devices has under way at once */
 	int workers;             /* of a host machine */
 	double submit_s, task_s; /* what StarPU itself costs: a submission, and a task on its worker */
-	double hop_s;            /* the latter for a worker that waited for the task; on a host */
+	double hop_s, wake_s;    /* the latter for a worker that waited for the task, and for one that slept; on a host */
+	double awake_s;          /* for so long it waits before it sleeps */
 	FILE *tasks;             /* gets a line a task submitted; NULL: none */
 	/* Called after each micro-batch with the simulated time; NULL: none. */
 	void (*progress)(void *context, const struct micro_batch *micro_batch, double now_s);

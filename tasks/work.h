@@ -26,6 +26,7 @@
 #ifndef OCTANT_TASKS_WORK_H
 #define OCTANT_TASKS_WORK_H
 
+#include "runtime/curve.h"
 #include "runtime/dtype.h"
 
 struct work {
@@ -34,9 +35,19 @@ struct work {
 	int steps;    /* of a collective: messages after each other, each paying the latency */
 	/* Of the above, what a processor does at a pace of its own: a calibrated host (cost.h) tells them apart. */
 	double key_flops;    /* of the FLOPs: q·k and p·v */
+	double band_flops[CURVE_ROW_BANDS]; /* of the FLOPs: GEMMs', by the rows that meet a weight (runtime/curve.h) */
 	double weight_bytes; /* of the bytes */
 	double kv_bytes;     /* of the bytes: earlier tokens' keys and values */
+	double key_tiles, key_blocks; /* that an attention kernel makes of rows and keys, over all own KV heads */
 };
+
+/* Rows by expert. A weight matrix that meets r rows has min(r, 4) of them in the first band, and so on. */
+struct expert_rows {
+	double rows, groups; /* in all; experts that got any, whose weights are read */
+	double band[CURVE_ROW_BANDS];
+};
+/* `groups` more experts, of `each` rows. */
+void expert_rows_add(struct expert_rows *rows, double groups, double each);
 
 struct attention_shape {
 	int hidden, heads, kv_heads, head_dim; /* own heads */
@@ -49,7 +60,8 @@ struct work work_qkv(const struct attention_shape *shape, double rows);
 struct work work_attend(const struct attention_shape *shape, double rows, double keys, double kv_tokens);
 struct work work_attention(const struct attention_shape *shape, double rows, double keys, double kv_tokens);
 struct work work_route(int hidden, int experts, enum dtype compute, enum dtype residual, double rows);
-/* `groups`: experts that got any rows, whose weights are read. */
+struct work work_expert_rows(int hidden, int width, enum dtype compute, enum dtype residual, const struct expert_rows *rows);
+/* The same where each of `groups` experts has as many rows as the others. */
 struct work work_experts(int hidden, int width, enum dtype compute, enum dtype residual, double rows, double groups);
 struct work work_mlp(int hidden, int width, enum dtype compute, enum dtype residual, double rows);
 struct work work_head(int hidden, int vocab, enum dtype compute, double rows);

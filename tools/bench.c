@@ -103,8 +103,8 @@ static void add_sample(struct bench_case *c, const struct calibrate_sample *s)
 	}
 	task->calls += s->calls;
 	task->seconds += s->calls * s->seconds;
-	task->flops += s->calls * (s->term[CURVE_FLOPS] + s->term[CURVE_KEY_FLOPS]);
-	task->bytes += s->calls * (s->term[CURVE_WEIGHT_BYTES] + s->term[CURVE_KV_BYTES] + s->term[CURVE_ROW_BYTES]);
+	task->flops += s->calls * s->flops;
+	task->bytes += s->calls * s->bytes;
 }
 
 static int by_time(const void *a, const void *b)

@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const term_keys[CURVE_TERMS] = { "call_s", "flop_s", "key_flop_s", "weight_byte_s", "kv_byte_s",
-	"row_byte_s" };
-
 /* As a libconfig string: processors' names have neither quotes nor line ends, but who knows. */
 static void print_text(FILE *f, const char *key, const char *text)
 {
@@ -24,7 +21,7 @@ static void print_terms(FILE *f, const char *name, const double *value)
 	fprintf(f, "\t  %s = {", name);
 	for (int t = 0; t < CURVE_TERMS; t++)
 		if (value[t] > 0)
-			fprintf(f, " %s = %.9e;", term_keys[t], value[t]);
+			fprintf(f, " %s = %.9e;", curve_keys[t], value[t]);
 	fputs(" };\n", f);
 }
 
@@ -38,8 +35,13 @@ static void print_card(FILE *f, const struct calibrate_card *card)
 	print_text(f, "cpu", card->cpu);
 	print_text(f, "measured", card->date);
 	fprintf(f, "compute = \"%s\";\ncores = %d;\nworkers = %d;\n", dtype_name(card->compute), card->cores, card->workers);
-	fprintf(f, "runtime = { submit_s = %.9e; task_s = %.9e; hop_s = %.9e; };\n", card->runtime.submit_s,
-		card->runtime.task_s, card->runtime.hop_s);
+	fputs("runtime = (\n", f);
+	for (int i = 0; i < card->runtimes; i++) {
+		const struct graph_runtime *r = &card->runtime[i];
+		fprintf(f, "\t{ policy = \"%s\"; submit_s = %.9e; task_s = %.9e; hop_s = %.9e; wake_s = %.9e; awake_s = %.9e; }%s\n",
+			r->policy, r->submit_s, r->task_s, r->hop_s, r->wake_s, r->awake_s, i + 1 < card->runtimes ? "," : "");
+	}
+	fputs(");\n", f);
 	fputs("kinds = (\n", f);
 	for (int i = 0; i < card->curves; i++) {
 		const struct curve *c = &card->curve[i];

@@ -13,7 +13,8 @@ struct calibrate_card {
 	enum dtype compute;
 	char date[16]; /* of measuring, 2000-01-31 */
 	char model[128];
-	struct calibrate_runtime runtime;
+	int runtimes;
+	struct graph_runtime runtime[GRAPH_MAX_POLICIES];
 	int curves;
 	struct curve curve[GRAPH_MAX_CURVES];
 };

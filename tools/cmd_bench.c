@@ -112,7 +112,7 @@ static int measure_limits(struct command *c, struct error *error)
 
 static int measure_call(struct command *c, struct error *error)
 {
-	struct calibrate_runtime runtime;
+	struct graph_runtime runtime;
 	int code = calibrate_runtime(c->bench.workers, c->described->schedule.policy, &runtime, error);
 	if (!code)
 		c->bench.limits.call_s = runtime.task_s;
@@ -131,7 +131,7 @@ static int measure_tasks(struct command *c, struct error *error)
 	double span[BENCH_MAX_CASES] = { 0 };
 	struct calibrate_samples samples = { 0 };
 	struct calibrate_options options = { .graph = c->described, .workers = c->bench.workers, .repetitions = c->repetitions,
-		.memory = c->memory_gb * 1e9, .shape = shapes, .shapes = c->bench.cases, .span_s = span,
+		.quantile = 0.25, .memory = c->memory_gb * 1e9, .shape = shapes, .shapes = c->bench.cases, .span_s = span,
 		.progress = on_progress, .context = c };
 	bench_shape(&c->bench);
 	for (int i = 0; i < c->bench.cases; i++)

@@ -39,7 +39,7 @@ static const struct option_row rows[] = {
 		"a checkpoint whose sizes to measure with (its config.json; weights are random)" },
 	{ "--output", "FILE", OPTION_TEXT, AT(output), NULL, 0, 0, "where the machine card goes (default: standard output)" },
 	{ "--workers", "N", OPTION_INTEGER, AT(workers), NULL, 1, 64, "CPU workers that are busy together (default: one a core)" },
-	{ "--repetitions", "N", OPTION_INTEGER, AT(repetitions), NULL, 1, 1000, "of each shape; the lower quartile counts (default: 5)" },
+	{ "--repetitions", "N", OPTION_INTEGER, AT(repetitions), NULL, 1, 1000, "of each shape; the median counts (default: 5)" },
 	{ "--memory", "GB", OPTION_NUMBER, AT(memory_gb), NULL, 0.001, 1e6,
 		"that KV pools may take (default: 2, or a tenth of what is available)" },
 	{ "--json", NULL, OPTION_FLAG, AT(json), NULL, 0, 0, "print every sample beside its fit as JSON" },
@@ -97,7 +97,8 @@ static void on_progress(void *context, int done, int of)
 static int measure(struct command *c, const char *name, int workers, struct error *error)
 {
 	struct graph *graph = NULL;
-	struct calibrate_options options = { .workers = workers, .repetitions = c->repetitions, .memory = c->memory_gb * 1e9,
+	struct calibrate_options options = { .workers = workers, .repetitions = c->repetitions, .quantile = 0.5,
+		.memory = c->memory_gb * 1e9,
 		.progress = on_progress, .context = c };
 	char text[GRAPH_TEXT + 32];
 	int code = read_graph(c, name, &graph, error);
@@ -112,6 +113,26 @@ static int measure(struct command *c, const char *name, int workers, struct erro
 	if (c->terminal && !code)
 		fputc('\n', stderr);
 	graph_destroy(graph);
+	return code;
+}
+
+/* The default policy first. */
+static int measure_runtime(struct command *c, struct error *error)
+{
+	static const char *const policies[] = { "homes", "eager", "prio", "ws", "lws", "dm", "dmda", "dmdas" };
+	int code = 0;
+	for (size_t i = 0; !code && i < sizeof policies / sizeof *policies; i++) {
+		struct graph_runtime *r = &c->card.runtime[c->card.runtimes];
+		if (c->terminal)
+			fprintf(stderr, "\rmeasuring the runtime, policy %s   ", policies[i]);
+		code = calibrate_runtime(c->card.workers, policies[i], r, error);
+		if (!code)
+			c->card.runtimes++;
+		if (!code && strcmp(r->policy, policies[i]))
+			break; /* the user's STARPU_SCHED decides */
+	}
+	if (c->terminal)
+		fputc('\n', stderr);
 	return code;
 }
 
@@ -147,27 +168,52 @@ static int measure_all(struct command *c, struct error *error)
 
 /* ---- results */
 
+/* Units a second of so many units of a term and of those before it, from `first` on. */
+static double rate(const double *seconds, int first, const double *units, int count)
+{
+	double time = 0, sum = 0;
+	for (int i = 0; i < count; i++) {
+		time += units[i] * seconds[first + i];
+		sum += units[i];
+	}
+	return time > 0 ? sum / time * 1e-9 : 0;
+}
+
+static void print_rates(FILE *f, const double *seconds)
+{
+	static const double one = 1, many[] = { 4, 12, 32, 16 }, mib[] = { 1, 15 };
+	const double rates[] = { rate(seconds, CURVE_FLOPS_4, many, 1), rate(seconds, CURVE_FLOPS_4, many, 4),
+		rate(seconds, CURVE_KEY_FLOPS, &one, 1), rate(seconds, CURVE_WEIGHT_BYTES, &one, 1),
+		rate(seconds, CURVE_KV_BYTES, &one, 1), rate(seconds, CURVE_ROW_BYTES_1, mib, 1),
+		rate(seconds, CURVE_ROW_BYTES_1, mib, 2) };
+	fprintf(f, " %8.2f", seconds[CURVE_CALL] * 1e6);
+	for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
+		if (rates[i] > 0)
+			fprintf(f, " %8.1f", rates[i]);
+		else
+			fprintf(f, " %8s", "-");
+	fputc('\n', f);
+}
+
 static void print_table(const struct command *c, FILE *f)
 {
-	const struct calibrate_runtime *r = &c->card.runtime;
 	fprintf(f, "%s, %d cores, %d workers\n\n", c->card.cpu, c->card.cores, c->card.workers);
-	fputs("task             error   GEMM GFLOP/s    attention GFLOP/s   weights GB/s     KV GB/s        rows GB/s\n"
-	      "                         alone    busy      alone    busy     alone    busy   alone    busy   alone    busy\n", f);
+	fputs("                                    GFLOP/s of GEMMs of            GB/s of           GB/s of rows of\n"
+	      "task             error        call us   4 rows  64 rows     keys  weights       KV    1 MiB   16 MiB\n", f);
 	for (int i = 0; i < c->card.curves; i++) {
 		const struct curve *curve = &c->card.curve[i];
-		fprintf(f, "%-15s %5.1f%%", curve->task, 100 * curve->error);
-		for (int t = CURVE_FLOPS; t < CURVE_TERMS; t++)
-			for (int k = 0; k < 2; k++) {
-				double value = k ? curve->busy[t] : curve->alone[t];
-				if (value > 0)
-					fprintf(f, " %8.1f", 1e-9 / value);
-				else
-					fprintf(f, " %8s", "-");
-			}
-		fputc('\n', f);
+		fprintf(f, "%-15s %5.1f%% alone", curve->task, 100 * curve->error);
+		print_rates(f, curve->alone);
+		fprintf(f, "%-15s %6s  busy", "", "");
+		print_rates(f, curve->busy);
 	}
-	fprintf(f, "\nruntime: %.2f us to submit a task, %.2f us for a worker to take one, %.2f us to wake a worker "
-		   "for one\n", r->submit_s * 1e6, r->task_s * 1e6, r->hop_s * 1e6);
+	fputs("\nus of the runtime by policy: to submit a task; a worker's to take one; one that has just become idle; one that "
+	      "sleeps\n", f);
+	for (int i = 0; i < c->card.runtimes; i++) {
+		const struct graph_runtime *r = &c->card.runtime[i];
+		fprintf(f, "%-15s %8.2f %8.2f %8.2f %8.2f\n", r->policy, r->submit_s * 1e6, r->task_s * 1e6, r->hop_s * 1e6,
+			r->wake_s * 1e6);
+	}
 }
 
 static const struct curve *curve_of(const struct calibrate_card *card, int kind)
@@ -184,10 +230,13 @@ static int print_json(const struct command *c, struct error *error)
 	for (int i = 0; i < c->samples.count; i++) {
 		const struct calibrate_sample *s = &c->samples.sample[i];
 		const struct curve *curve = curve_of(&c->card, s->kind);
-		json_array_append_new(root, json_pack("{s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:[f, f, f, f, f, f]}", "task",
-			call_kind_names[s->kind], "segments", s->segments, "rows", s->rows, "position", s->position, "seconds",
-			s->seconds, "company", s->company, "fitted", curve ? curve_seconds(curve, s->term, s->company) : 0.0,
-			"terms", s->term[0], s->term[1], s->term[2], s->term[3], s->term[4], s->term[5]));
+		json_t *terms = json_object();
+		for (int t = 0; t < CURVE_TERMS; t++)
+			if (s->term[t] > 0)
+				json_object_set_new(terms, curve_keys[t], json_real(s->term[t]));
+		json_array_append_new(root, json_pack("{s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:o}", "task", call_kind_names[s->kind],
+			"segments", s->segments, "rows", s->rows, "position", s->position, "seconds", s->seconds, "company",
+			s->company, "fitted", curve ? curve_seconds(curve, s->term, s->company) : 0.0, "terms", terms));
 	}
 	int bad = json_dumpf(root, stdout, JSON_INDENT(0) | JSON_REAL_PRECISION(9));
 	json_decref(root);
@@ -222,7 +271,7 @@ static int perform(struct command *c, struct error *error)
 	snprintf(c->card.cpu, sizeof c->card.cpu, "%s", c->topology.cpu);
 	c->card.cores = c->topology.cores;
 	c->terminal = isatty(STDERR_FILENO) && !c->quiet;
-	int code = calibrate_runtime(c->card.workers, "homes", &c->card.runtime, error);
+	int code = measure_runtime(c, error);
 	if (!code)
 		code = measure_all(c, error);
 	if (!code)

@@ -111,6 +111,27 @@ static int read_routing(struct command *c, struct error *error)
 	return code;
 }
 
+/* As measured with the graph's policy; with another one where it was not. What the command line says replaces it. */
+static void choose_costs(struct command *c, const struct graph_machine *machine)
+{
+	struct simulation *s = &c->simulation;
+	const struct graph_runtime *of = machine->runtimes ? &machine->runtime[0] : NULL;
+	for (int i = 1; i < machine->runtimes; i++)
+		if (!strcmp(machine->runtime[i].policy, c->graph->schedule.policy))
+			of = &machine->runtime[i];
+	if (of) {
+		s->submit_s = of->submit_s;
+		s->task_s = of->task_s;
+		s->hop_s = of->hop_s;
+		s->wake_s = of->wake_s;
+		s->awake_s = of->awake_s;
+	}
+	if (c->options.submit_us > 0)
+		s->submit_s = c->options.submit_us * 1e-6;
+	if (c->options.task_us > 0)
+		s->task_s = s->hop_s = s->wake_s = c->options.task_us * 1e-6;
+}
+
 static int prepare(struct command *c, int argc, char **argv, struct error *error)
 {
 	struct topology topology;
@@ -136,9 +157,7 @@ static int prepare(struct command *c, int argc, char **argv, struct error *error
 		code = calibrate_card_check(machine, &topology, c->simulation.workers, c->graph->compute, error);
 	if (code)
 		return code;
-	c->simulation.submit_s = c->options.submit_us > 0 ? c->options.submit_us * 1e-6 : machine->submit_s;
-	c->simulation.task_s = c->options.task_us > 0 ? c->options.task_us * 1e-6 : machine->task_s;
-	c->simulation.hop_s = c->options.task_us > 0 ? c->options.task_us * 1e-6 : machine->hop_s;
+	choose_costs(c, machine);
 	return simulate_prepare(&c->simulation, error);
 }
 
