@@ -15,8 +15,8 @@
  *     attention: blocks           of keys read for a tile: made ready whole, however few of its keys are seen [s]
  *     weight bytes, KV bytes      read from memory, since no cache holds all layers' [s/byte]
  *     row bytes, by how many      activations, sums, copies: of a task's bytes the first MiB (what an L2 holds), up to
- *                                 16 MiB (a last-level cache), and beyond (memory) [s/byte]. Not of a task
- *                                 with a GEMM: there they are in proportion to the rows
+ *                                 16 MiB (a last-level cache), and beyond (memory) [s/byte]. Not of a task with a GEMM,
+ *                                 where they are in proportion to the rows
  *
  * Every coefficient is ≥ 0 and fitted to measured tasks (`octant calibrate`). A sum rather than a roofline's maximum: a
  * kernel reads its weights first and multiplies then, block by block, and where reading hides behind arithmetic the slopes

@@ -242,6 +242,9 @@ void graph_set_default_compute(struct graph *graph, bool has_bf16);
  * one than the graph's. */
 int graph_check_cpu(const struct graph *graph, enum dtype compute, struct error *error);
 
+/* What the runtime costs with the graph's policy, as measured; with another policy where it was not; zeros where nothing was. */
+struct graph_runtime graph_runtime_of(const struct graph *graph);
+
 void graph_destroy(struct graph *graph);
 
 /* The chain of layer `l`. */

@@ -212,6 +212,15 @@ static int read_calibration(const struct graph_text *text, const config_setting_
 	return 0;
 }
 
+struct graph_runtime graph_runtime_of(const struct graph *graph)
+{
+	const struct graph_machine *machine = &graph->machine;
+	for (int i = 0; i < machine->runtimes; i++)
+		if (!strcmp(machine->runtime[i].policy, graph->schedule.policy))
+			return machine->runtime[i];
+	return machine->runtime[0];
+}
+
 int graph_read_machine(const struct graph_text *text, struct graph *graph, struct error *error)
 {
 	struct graph_machine *machine = &graph->machine;

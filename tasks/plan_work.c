@@ -126,10 +126,9 @@ static void add_sums(struct plan *plan, const struct plan_work *w, const struct 
 /* Between the task before and this one, which waited for it. A host's tasks run on whichever worker is free. */
 static double wait_of(const struct deployment *d, const struct call *c)
 {
-	const struct graph_machine *machine = &d->graph->machine;
-	if (machine->host)
+	if (d->graph->machine.host)
 		return 0;
-	return engine_call_moves(&c->base) ? PLAN_LOOK_S : 2 * PLAN_LOOK_S + machine->task_s;
+	return engine_call_moves(&c->base) ? PLAN_LOOK_S : 2 * PLAN_LOOK_S + graph_runtime_of(d->graph).task_s;
 }
 
 void plan_work_add(struct plan_work *w, struct micro_batch *b, struct plan *plan, struct plan_stage *stage)

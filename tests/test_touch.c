@@ -52,7 +52,7 @@ static void touching_takes_memory_and_leaves_its_content(void **state)
 }
 
 static const struct batcher_options options = { .groups = 1, .seats = 4, .tokens_per_sequence = 64, .page_tokens = 4,
-	.pages = 1000, .prefill_tokens = 16, .prefill_micro_batches = 1, .decode_micro_batches = 1, .ahead = 1, .slots = 2,
+	.pages = 1000, .prefill_tokens = 16, .prefill_micro_batches = 1, .decode_micro_batches = 1, .stages = 1, .ahead = 1, .slots = 2,
 	.interleave = INTERLEAVE_CHUNKED, .vocab = 100, .eos = { 0 }, .eos_count = 1 };
 
 /* One prompt of 20 tokens in chunks of 16, then single rows: slots 0 and 1 get 16 and 4 rows; 20 + 5 tokens, the last

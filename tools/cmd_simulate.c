@@ -111,25 +111,17 @@ static int read_routing(struct command *c, struct error *error)
 	return code;
 }
 
-/* As measured with the graph's policy; with another one where it was not. What the command line says replaces it. */
-static void choose_costs(struct command *c, const struct graph_machine *machine)
+/* What the command line says replaces what was measured. */
+static void choose_costs(struct command *c)
 {
 	struct simulation *s = &c->simulation;
-	const struct graph_runtime *of = machine->runtimes ? &machine->runtime[0] : NULL;
-	for (int i = 1; i < machine->runtimes; i++)
-		if (!strcmp(machine->runtime[i].policy, c->graph->schedule.policy))
-			of = &machine->runtime[i];
-	if (of) {
-		s->submit_s = of->submit_s;
-		s->task_s = of->task_s;
-		s->hop_s = of->hop_s;
-		s->wake_s = of->wake_s;
-		s->awake_s = of->awake_s;
-	}
-	if (c->options.submit_us > 0)
-		s->submit_s = c->options.submit_us * 1e-6;
-	if (c->options.task_us > 0)
-		s->task_s = s->hop_s = s->wake_s = c->options.task_us * 1e-6;
+	struct graph_runtime measured = graph_runtime_of(c->graph);
+	double task_s = c->options.task_us * 1e-6;
+	s->submit_s = c->options.submit_us > 0 ? c->options.submit_us * 1e-6 : measured.submit_s;
+	s->task_s = task_s > 0 ? task_s : measured.task_s;
+	s->hop_s = task_s > 0 ? task_s : measured.hop_s;
+	s->wake_s = task_s > 0 ? task_s : measured.wake_s;
+	s->awake_s = measured.awake_s;
 }
 
 static int prepare(struct command *c, int argc, char **argv, struct error *error)
@@ -157,7 +149,7 @@ static int prepare(struct command *c, int argc, char **argv, struct error *error
 		code = calibrate_card_check(machine, &topology, c->simulation.workers, c->graph->compute, error);
 	if (code)
 		return code;
-	choose_costs(c, machine);
+	choose_costs(c);
 	return simulate_prepare(&c->simulation, error);
 }
 
