@@ -132,6 +132,7 @@ static void read_instructions(struct topology *topology)
 	topology->avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
 		__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 	topology->avx512_bf16 = topology->avx512 && __builtin_cpu_supports("avx512bf16");
+	topology->avx512_vnni = topology->avx512 && __builtin_cpu_supports("avx512vnni");
 #else
 	(void) topology;
 #endif

@@ -54,17 +54,17 @@ struct topology {
 	struct topology_gpu gpu[TOPOLOGY_MAX_GPUS];
 
 	/* instruction sets that kernels choose by; false where the processor is no x86 */
-	bool avx2, fma, f16c, avx512, avx512_bf16;
+	bool avx2, fma, f16c, avx512, avx512_bf16, avx512_vnni;
 };
 
 /* Errors: ERROR_RUN where hwloc cannot read the machine; ERROR_MEMORY. */
 int topology_read(struct topology *topology, struct error *error);
 
-/* What one worker reaches here when all `workers` work, in about half a second: FP32 and BF16 multiply-adds from
- * registers (FLOP/s; bf16 0: the processor has no dot product for it), and reads of memory beyond the caches
+/* What one worker reaches here when all `workers` work, in about half a second: FP32, BF16 and 8-bit integers' multiply-adds
+ * from registers (FLOP/s, of integers too; 0: the processor has no dot product for it), and reads of memory beyond the caches
  * (bytes/s). Errors: ERROR_RUN, ERROR_MEMORY. */
 struct topology_speed {
-	double fp32_flops, bf16_flops, bandwidth;
+	double fp32_flops, bf16_flops, int8_flops, bandwidth;
 };
 int topology_measure(const struct topology *topology, struct topology_speed *speed, struct error *error);
 

@@ -70,6 +70,9 @@ VECTOR_LOOP(avx512_loop, "avx512f", __m512, _mm512_set1_ps, 16 * 2)
 #undef MULTIPLY_ADD
 #define MULTIPLY_ADD(sum) _mm512_dpbf16_ps(sum, (__m512bh) value, (__m512bh) value)
 VECTOR_LOOP(bf16_loop, "avx512f,avx512bf16", __m512, _mm512_set1_ps, 16 * 4)
+#undef MULTIPLY_ADD
+#define MULTIPLY_ADD(sum) (__m512) _mm512_dpbusd_epi32((__m512i) (sum), (__m512i) value, (__m512i) value)
+VECTOR_LOOP(int8_loop, "avx512f,avx512vnni", __m512, _mm512_set1_ps, 16 * 8)
 #endif
 
 /* A sum of 64-bit words: vectors at -O2, four of them independent. */
@@ -84,6 +87,8 @@ static uint64_t read_all(const uint64_t *words, size_t count)
 	return all;
 }
 
+enum { LOOPS = 3 }; /* fp32, bf16, int8 */
+
 struct crew { /* of all workers */
 	pthread_mutex_t start; /* held until every thread is there */
 	bool abandoned;        /* they are not: go home */
@@ -92,8 +97,8 @@ struct crew { /* of all workers */
 
 struct worker {
 	struct crew *crew;
-	loop *flops[2]; /* fp32, bf16; NULL: none */
-	double best[2], bandwidth;
+	loop *flops[LOOPS]; /* NULL: none */
+	double best[LOOPS], bandwidth;
 	float sink;
 	int failed;
 };
@@ -115,7 +120,7 @@ static void *work(void *argument)
 		(void) madvise(words, BUFFER_BYTES, MADV_HUGEPAGE);
 		memset(words, 1, BUFFER_BYTES); /* touched here, so that it lies near */
 	}
-	for (int l = 0; l < 2; l++)
+	for (int l = 0; l < LOOPS; l++)
 		for (int round = 0; round < ROUNDS; round++) {
 			long steps = 1 << 14;
 			double rate = 0, begin, spent;
@@ -169,6 +174,16 @@ static loop *best_bf16(const struct topology *topology)
 	return NULL;
 }
 
+static loop *best_int8(const struct topology *topology)
+{
+#if defined __x86_64__
+	if (topology->avx512_vnni)
+		return int8_loop;
+#endif
+	(void) topology;
+	return NULL;
+}
+
 int topology_measure(const struct topology *topology, struct topology_speed *speed, struct error *error)
 {
 	int count = topology->workers, started = 0, code = 0;
@@ -188,7 +203,7 @@ int topology_measure(const struct topology *topology, struct topology_speed *spe
 	pthread_mutex_lock(&crew.start);
 	for (; started < count && !crew.abandoned; started++) {
 		worker[started] = (struct worker){ .crew = &crew,
-			.flops = { best_fp32(topology), best_bf16(topology) } };
+			.flops = { best_fp32(topology), best_bf16(topology), best_int8(topology) } };
 		if (pthread_create(&thread[started], NULL, work, &worker[started])) {
 			code = error_set(error, ERROR_RUN, NULL, "cannot start %d threads to measure this host", count);
 			crew.abandoned = true;
@@ -206,6 +221,7 @@ int topology_measure(const struct topology *topology, struct topology_speed *spe
 			code = error_memory(error, "measuring this host");
 		sum.fp32_flops += worker[i].best[0] / count;
 		sum.bf16_flops += worker[i].best[1] / count;
+		sum.int8_flops += worker[i].best[2] / count;
 		sum.bandwidth += worker[i].bandwidth / count;
 	}
 	if (!code)

@@ -173,7 +173,7 @@ static void this_host_makes_sense(void **state)
 	}
 	assert_true(t.nodes >= 1 && nodes <= t.memory_total);
 	assert_int_equal(cores, t.cores);
-	assert_true(!t.avx512_bf16 || t.avx512);
+	assert_true((!t.avx512_bf16 && !t.avx512_vnni) || t.avx512);
 }
 
 static void speeds_are_within_reason(void **state)
@@ -187,6 +187,7 @@ static void speeds_are_within_reason(void **state)
 	assert_true(speed.fp32_flops > 1e8 && speed.fp32_flops < 1e13);
 	assert_true(speed.bandwidth > 1e7 && speed.bandwidth < 1e13);
 	assert_true((speed.bf16_flops > 0) == t.avx512_bf16);
+	assert_true((speed.int8_flops > 0) == t.avx512_vnni);
 }
 
 int main(void)

@@ -80,8 +80,9 @@ void bench_shape(struct bench *bench)
 static double peak(const struct bench *bench, int kind)
 {
 	const struct topology_speed *speed = &bench->limits.speed;
-	bool bf16 = bench->graph->compute == DTYPE_BF16 && kind != TASK_ROUTE && kind != TASK_SAMPLE && speed->bf16_flops > 0;
-	return bf16 ? speed->bf16_flops : speed->fp32_flops;
+	enum dtype compute = kind == TASK_ROUTE || kind == TASK_SAMPLE ? DTYPE_FP32 : bench->graph->compute;
+	double dots = compute == DTYPE_BF16 ? speed->bf16_flops : compute == DTYPE_INT8 ? speed->int8_flops : 0;
+	return dots > 0 ? dots : speed->fp32_flops;
 }
 
 static void judge(const struct bench *bench, struct bench_task *task)

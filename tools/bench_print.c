@@ -15,6 +15,8 @@ static void print_head(const struct bench *b)
 	printf("limits of a worker while all work: ");
 	if (speed->bf16_flops > 0)
 		printf("%.0f GFLOP/s in BF16, ", speed->bf16_flops / 1e9);
+	if (speed->int8_flops > 0)
+		printf("%.0f in int8, ", speed->int8_flops / 1e9);
 	printf("%.0f in FP32, reads of %.1f GB/s; %.1f us to take a task\n", speed->fp32_flops / 1e9, speed->bandwidth / 1e9,
 		b->limits.call_s * 1e6);
 }
@@ -130,10 +132,10 @@ int bench_print_json(const struct bench *b, struct error *error)
 	json_t *cases = json_array();
 	for (int i = 0; i < b->cases; i++)
 		json_array_append_new(cases, case_json(&b->each[i]));
-	json_t *root = json_pack("{s:s, s:i, s:i, s:s, s:s, s:s, s:{s:f, s:f, s:f, s:f}, s:o}", "processor", b->topology->cpu,
+	json_t *root = json_pack("{s:s, s:i, s:i, s:s, s:s, s:s, s:{s:f, s:f, s:f, s:f, s:f}, s:o}", "processor", b->topology->cpu,
 		"cores", b->topology->cores, "workers", b->workers, "graph", b->graph->name, "model", b->graph->model.name,
 		"compute", dtype_name(b->graph->compute), "limits_a_worker", "fp32_flops", speed->fp32_flops, "bf16_flops",
-		speed->bf16_flops, "bandwidth", speed->bandwidth, "call_s", b->limits.call_s, "cases", cases);
+		speed->bf16_flops, "int8_flops", speed->int8_flops, "bandwidth", speed->bandwidth, "call_s", b->limits.call_s, "cases", cases);
 	if (!root)
 		return error_memory(error, "writing JSON");
 	int failed = json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) || putchar('\n') == EOF;

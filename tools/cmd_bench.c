@@ -105,6 +105,7 @@ static int measure_limits(struct command *c, struct error *error)
 	for (int i = 0; i < TIMES && !(code = topology_measure(&topology, &now, error)); i++) {
 		best->fp32_flops = fmax(best->fp32_flops, now.fp32_flops);
 		best->bf16_flops = fmax(best->bf16_flops, now.bf16_flops);
+		best->int8_flops = fmax(best->int8_flops, now.int8_flops);
 		best->bandwidth = fmax(best->bandwidth, now.bandwidth);
 	}
 	return code;

@@ -99,6 +99,8 @@ static void print_text(const struct topology *t, const struct topology_speed *sp
 	printf("a core     %.0f GFLOP/s in FP32", speed->fp32_flops / 1e9);
 	if (speed->bf16_flops > 0)
 		printf(", %.0f in BF16", speed->bf16_flops / 1e9);
+	if (speed->int8_flops > 0)
+		printf(", %.0f in int8", speed->int8_flops / 1e9);
 	printf(", reads %.1f GB/s, while all %d work\n", speed->bandwidth / 1e9, t->workers);
 }
 
@@ -121,16 +123,16 @@ static int print_json(const struct topology *t, const struct topology_speed *spe
 		json_object_set_new(caches, levels[i].name, json_pack("{s:i, s:I}", "count", levels[i].cache->count,
 			"bytes", (json_int_t) levels[i].cache->size));
 	json_t *root = json_pack("{s:s, s:i, s:{s:i, s:i}, s:{s:i, s:i}, s:o?, s:i, s:o, s:{s:I, s:I, s:o?}, s:o, s:o, "
-		"s:{s:b, s:b, s:b, s:b, s:b}, s:o?}",
+		"s:{s:b, s:b, s:b, s:b, s:b, s:b}, s:o?}",
 		"processor", t->cpu, "packages", t->packages, "cores", "total", t->cores_total, "usable", t->cores,
 		"hardware_threads", "total", t->pus_total, "usable", t->pus, "cpu_limit",
 		t->cpu_limit > 0 ? json_real(t->cpu_limit) : NULL, "workers", t->workers, "caches", caches, "memory_bytes",
 		"total", (json_int_t) t->memory_total, "available", (json_int_t) t->memory_available, "limit",
 		t->memory_limit > 0 ? json_integer((json_int_t) t->memory_limit) : NULL, "nodes", nodes, "gpus", gpus,
 		"instructions", "avx2", t->avx2, "fma", t->fma, "f16c", t->f16c, "avx512", t->avx512, "avx512_bf16",
-		t->avx512_bf16, "measured_a_core",
-		!speed ? NULL : json_pack("{s:f, s:f, s:f}", "fp32_flops", speed->fp32_flops, "bf16_flops",
-			speed->bf16_flops, "bandwidth", speed->bandwidth));
+		t->avx512_bf16, "avx512_vnni", t->avx512_vnni, "measured_a_core",
+		!speed ? NULL : json_pack("{s:f, s:f, s:f, s:f}", "fp32_flops", speed->fp32_flops, "bf16_flops",
+			speed->bf16_flops, "int8_flops", speed->int8_flops, "bandwidth", speed->bandwidth));
 	if (!root)
 		return error_memory(error, "writing JSON");
 	int failed = json_dumpf(root, stdout, JSON_INDENT(2)) || putchar('\n') == EOF;
@@ -164,6 +166,8 @@ static void print_machine(const struct topology *t, const struct topology_speed 
 		bf16 ? "BF16, of a core while all work" : "FP32, of a core while all work");
 	if (bf16)
 		printf("\t\t# flops = %.2e; # FP32, for compute = \"fp32\"\n", speed->fp32_flops);
+	if (speed->int8_flops > 0)
+		printf("\t\t# flops = %.2e; # integers, for compute = \"int8\"\n", speed->int8_flops);
 	print_float("bandwidth", speed->bandwidth, "reads of a core while all work");
 	puts("\t\tmemory = 0.0; # bound by the host's memory together\n\t}\n);");
 }

@@ -19,6 +19,7 @@ class Model:
     top_k: int = 2
     width: int = 1024
     vocab: int = 32000
+    weight_bytes: int = 2  # of a number
 
     def attention(self):
         return 4 * self.hidden * self.hidden
@@ -32,11 +33,11 @@ class Model:
         return self.layers * (layer + 4 * self.hidden * context) + (2 * self.hidden * self.vocab if head else 0)
 
     def step_bytes(self, sequences, context):
-        """Bytes that a decode step must read in 16 bits: the weights of all layers' attention and of the experts that any
-        row chose, the head, and each sequence's keys and values (the plan's: 32 KiB a token of context)."""
+        """Bytes that a decode step must read: the weights of all layers' attention and of the experts that any
+        row chose, the head, and each sequence's keys and values in 16 bits (the plan's: 32 KiB a token of context)."""
         touched = self.experts * (1 - (1 - self.top_k / self.experts) ** sequences)
         weights = self.layers * (self.attention() + touched * self.expert()) + self.hidden * self.vocab
-        return 2 * weights + sequences * context * self.layers * 2 * self.hidden * 2
+        return self.weight_bytes * weights + sequences * context * self.layers * 2 * self.hidden * 2
 
     def prefill_limit(self, prompt, speed):
         """Tokens/s at the machine's limit: multiplications."""
@@ -49,12 +50,18 @@ class Model:
         return sequences / max(compute, memory), sequences / (compute + memory), "memory" if memory > compute else "compute"
 
 
-def machine_speed(octant, workers=0):
-    """What so many cores (0: all) reach together, FLOP/s in BF16 where the processor has it, and bytes/s."""
+def compute_of(options):
+    """The `compute` that options of octant run set."""
+    return ([word.split("=")[1].strip('"') for word in options if word.startswith("compute=")] or [""])[-1]
+
+
+def machine_speed(octant, workers=0, compute=""):
+    """What so many cores (0: all) reach together: FLOP/s in `compute`, or in BF16 where the processor has it, and bytes/s."""
     out = subprocess.run([octant, "topology", "--measure", "--json"], check=True, capture_output=True, text=True)
     found = json.loads(out.stdout)
     speed, workers = found["measured_a_core"], workers or found["workers"]
-    return {"flops": (speed["bf16_flops"] or speed["fp32_flops"]) * workers, "bandwidth": speed["bandwidth"] * workers}
+    flops = speed.get((compute or "bf16") + "_flops") or speed["fp32_flops"]
+    return {"flops": flops * workers, "bandwidth": speed["bandwidth"] * workers}
 
 
 def best_speed(speeds):
