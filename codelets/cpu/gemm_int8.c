@@ -3,6 +3,7 @@
  * Products of 8-bit integers: which instructions serve, packing, and the walk over blocks and rows. */
 #include "codelets/cpu/gemm_int8.h"
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 #include "codelets/cpu/vector.h"
 #if defined(__x86_64__)
@@ -108,7 +109,13 @@ static struct int8_block block_at(const void *packed, int n, int k, int block)
 {
 	int width = n - block * BLOCK < BLOCK ? n - block * BLOCK : BLOCK, padded = padded_width(width);
 	const float *scale = (const void *) ((const char *) packed + (size_t) block * block_bytes(BLOCK, k));
-	return (struct int8_block){scale, (const uint8_t *) (scale + padded), width, padded, (int) int8_groups(k)};
+	return (struct int8_block){
+		.scale = scale,
+		.weight = (const uint8_t *) (scale + padded),
+		.width = width,
+		.padded = padded,
+		.groups = (int) int8_groups(k),
+	};
 }
 
 /* One row of W into a column of its block, by pieces that fit the cache: once for its scale, once for its values. */
@@ -153,21 +160,40 @@ void int8_pack(void *packed, int n, int k, int first_row, int rows, const struct
 
 /* ---- running */
 
+/* All rows by one block. Where there is more than one pass over it, only the first waits for memory, so that the passes ask
+ * for the next block meanwhile, evenly among the first four of them: a group of k is four lines of it. */
+static void run_block(struct int8_block *block, const void *next, const int8_t *x, size_t ldx, int rows, float *y,
+	size_t ldy)
+{
+	const struct int8_ops *ops = int8;
+	int passes = (rows + ops->rows - 1) / ops->rows, lines = next && passes > 1 ? 4 : 0;
+	block->ahead = next ? next : (const char *) block->weight;
+	for (; passes > 0; passes--) {
+		int now = (rows + passes - 1) / passes;
+		block->lines = lines ? (lines + passes - 1) / passes : 0;
+		ops->tile(block, x, ldx, now, y, ldy);
+		block->ahead += (size_t) block->groups * 64 * (size_t) block->lines;
+		lines -= block->lines;
+		x += (size_t) now * ldx;
+		y += (size_t) now * ldy;
+		rows -= now;
+	}
+}
+
 void int8_run_blocks(const struct gemm_weight *weight, int first_block, int blocks, const void *x, size_t ldx, int rows,
 	float *y, size_t ldy)
 {
-	const struct int8_ops *ops = int8;
-	int span = (int) (SPAN_BYTES / ldx) / ops->rows * ops->rows;
-	if (span < ops->rows)
-		span = ops->rows;
+	int span = (int) (SPAN_BYTES / ldx) / int8->rows * int8->rows;
+	if (span < int8->rows)
+		span = int8->rows;
 	for (int base = 0; base < rows; base += span) {
 		int end = rows - base < span ? rows : base + span;
 		for (int b = 0; b < blocks; b++) {
 			struct int8_block block = block_at(weight->packed, weight->n, weight->k, first_block + b);
-			for (int row = base; row < end; row += ops->rows)
-				ops->tile(&block, (const int8_t *) x + (size_t) row * ldx, ldx,
-					end - row < ops->rows ? end - row : ops->rows,
-					y + (size_t) row * ldy + (size_t) b * BLOCK, ldy);
+			bool more = block.width == BLOCK && (first_block + b + 1) * BLOCK < weight->n;
+			run_block(&block, more ? block.weight + (size_t) block.groups * 4 * BLOCK : NULL,
+				(const int8_t *) x + (size_t) base * ldx, ldx, end - base,
+				y + (size_t) base * ldy + (size_t) b * BLOCK, ldy);
 		}
 	}
 }

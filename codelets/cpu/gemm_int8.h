@@ -25,6 +25,9 @@ struct int8_block { /* up to 64 columns of Y */
 	const uint8_t *weight; /* [groups][padded][4] */
 	int width, padded;     /* columns; rounded up to 16 */
 	int groups;            /* k / 4, rounded up */
+	/* What to ask memory for meanwhile: `lines` (0 … 2) of 64 bytes from `ahead` on for each group. */
+	const char *ahead;
+	int lines;
 };
 
 struct int8_ops {

@@ -56,11 +56,13 @@ INLINE void finish(__m512i sum, const int8_t *tail, const float *scale, float *y
 	_mm512_mask_storeu_ps(y, lanes, value);
 }
 
-/* `rows` rows by `vectors` (1 or 4) vectors of columns; `lanes` of the last one are stored. */
+/* `rows` rows by `vectors` (1 or 4) vectors of columns; `lanes` of the last one are stored. What is const here is a
+ * constant where this is called, so that the loops unroll and sums stay in registers. */
 INLINE void tile_of(const struct int8_block *b, int first, const int8_t *x, size_t ldx, float *y, size_t ldy,
-	__mmask16 lanes, const int rows, const int vectors)
+	__mmask16 lanes, const int rows, const int vectors, const int lines)
 {
 	const uint8_t *w = b->weight + 4 * first;
+	const char *ahead = b->ahead;
 	size_t step = 4 * (size_t) b->padded, groups = (size_t) b->groups;
 	__m512i sum[ROWS][4];
 #pragma GCC unroll 6
@@ -68,10 +70,14 @@ INLINE void tile_of(const struct int8_block *b, int first, const int8_t *x, size
 #pragma GCC unroll 4
 		for (int v = 0; v < vectors; v++)
 			sum[r][v] = _mm512_setzero_si512();
-	for (size_t g = 0; g < groups; g++, w += step) {
+	for (size_t g = 0; g < groups; g++, w += step, ahead += 64 * lines) {
 		__m512i w0 = load_weights(w, 0), w1 = w0, w2 = w0, w3 = w0;
 		if (vectors == 4)
 			w1 = load_weights(w, 1), w2 = load_weights(w, 2), w3 = load_weights(w, 3);
+		if (lines > 0)
+			_mm_prefetch(ahead, _MM_HINT_T1);
+		if (lines > 1)
+			_mm_prefetch(ahead + 64, _MM_HINT_T1);
 #pragma GCC unroll 6
 		for (int r = 0; r < rows; r++) {
 			__m512i four = _mm512_set1_epi32(int8_word(x + (size_t) r * ldx + 4 * g));
@@ -91,30 +97,37 @@ INLINE void tile_of(const struct int8_block *b, int first, const int8_t *x, size
 				y + (size_t) r * ldy + first + LANES * v, v == vectors - 1 ? lanes : 0xffff);
 }
 
-#define TILE(rows, vectors)                                                                                        \
-	static TARGET __attribute__((noinline)) void tile_##rows##_##vectors(const struct int8_block *b, int first, \
-		const int8_t *x, size_t ldx, float *y, size_t ldy, __mmask16 lanes)                                 \
-	{                                                                                                           \
-		tile_of(b, first, x, ldx, y, ldy, lanes, rows, vectors);                                            \
+#define TILES(name, vectors, lines)                                                                                  \
+	static TARGET void name(const struct int8_block *b, int first, const int8_t *x, size_t ldx, int rows, float *y, \
+		size_t ldy, __mmask16 lanes)                                                                          \
+	{                                                                                                             \
+		switch (rows) {                                                                                       \
+		case 1: tile_of(b, first, x, ldx, y, ldy, lanes, 1, vectors, lines); break;                            \
+		case 2: tile_of(b, first, x, ldx, y, ldy, lanes, 2, vectors, lines); break;                            \
+		case 3: tile_of(b, first, x, ldx, y, ldy, lanes, 3, vectors, lines); break;                            \
+		case 4: tile_of(b, first, x, ldx, y, ldy, lanes, 4, vectors, lines); break;                            \
+		case 5: tile_of(b, first, x, ldx, y, ldy, lanes, 5, vectors, lines); break;                            \
+		default: tile_of(b, first, x, ldx, y, ldy, lanes, 6, vectors, lines); break;                           \
+		}                                                                                                     \
 	}
-TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1)
-TILE(1, 4) TILE(2, 4) TILE(3, 4) TILE(4, 4) TILE(5, 4) TILE(6, 4)
-
-typedef void (*tile_function)(const struct int8_block *b, int first, const int8_t *x, size_t ldx, float *y, size_t ldy,
-	__mmask16 lanes);
+TILES(tiles_narrow, 1, 0)
+TILES(tiles_alone, 4, 0)
+TILES(tiles_ahead, 4, 1)
+TILES(tiles_far_ahead, 4, 2)
 
 static TARGET void tile(const struct int8_block *b, const int8_t *x, size_t ldx, int rows, float *y, size_t ldy)
 {
-	static const tile_function narrow[] = {tile_1_1, tile_2_1, tile_3_1, tile_4_1, tile_5_1, tile_6_1};
-	static const tile_function wide[] = {tile_1_4, tile_2_4, tile_3_4, tile_4_4, tile_5_4, tile_6_4};
-	if (b->width == 4 * LANES) {
-		wide[rows - 1](b, 0, x, ldx, y, ldy, 0xffff);
-		return;
-	}
-	for (int first = 0; first < b->width; first += LANES) {
-		int left = b->width - first;
-		narrow[rows - 1](b, first, x, ldx, y, ldy, left < LANES ? (__mmask16) ((1u << left) - 1) : 0xffff);
-	}
+	if (b->width < 4 * LANES)
+		for (int first = 0; first < b->width; first += LANES) {
+			int left = b->width - first;
+			tiles_narrow(b, first, x, ldx, rows, y, ldy, left < LANES ? (__mmask16) ((1u << left) - 1) : 0xffff);
+		}
+	else if (!b->lines)
+		tiles_alone(b, 0, x, ldx, rows, y, ldy, 0xffff);
+	else if (b->lines == 1)
+		tiles_ahead(b, 0, x, ldx, rows, y, ldy, 0xffff);
+	else
+		tiles_far_ahead(b, 0, x, ldx, rows, y, ldy, 0xffff);
 }
 
 const struct int8_ops int8_avx512_vnni = {"avx512_vnni", ROWS, magnitude, quantise, tile};
