@@ -2,9 +2,9 @@
  *
  * StarPU as Octant uses it.
  *
- * Life of a call: engine_submit makes one StarPU task of it (handles, mask of workers, priority) and, where
- * it is ordered, declares what must have ended before. A worker runs run_call, which calls the behaviour and
- * keeps a record. forget_task makes an ordered call's task unnameable; call_ended counts `pending` down.
+ * Life of a call: engine_submit makes one StarPU task of it and of those linked behind it (handles, mask of workers,
+ * priority) and, where one is ordered, declares what must have ended before. A worker runs run_task, which calls each
+ * behaviour and keeps its record. forget_task makes the task unnameable; task_ended counts `pending` down.
  *
  * Locks: `mutex` guards the tasks in flight of ordered calls, the failure and the waiting submitter; it is
  * taken once a submission of an ordered call, once at the end of one, and at the end of a micro-batch. */
@@ -50,7 +50,7 @@ struct engine {
 	const struct arena *guarded; /* engine_guard */
 	int guarded_count;
 
-	long submitted, finished; /* calls */
+	long submitted, finished; /* tasks */
 	struct watchdog *watchdog; /* NULL: none */
 };
 
@@ -110,7 +110,7 @@ static void keep_record(struct worker *worker, int index, const struct engine_ca
 	record_log_add(&worker->records, &(struct task_record){
 		.kind = (uint32_t) call->type->kind,
 		.collective = engine_call_moves(call),
-		.devices = call->devices,
+		.devices = call->share ? call->share : call->devices,
 		.worker = (int16_t) index,
 		.layer = (int16_t) call->layer,
 		.micro_batch = (int64_t) call->micro_batch,
@@ -127,21 +127,13 @@ static void guard(const struct engine *engine, const struct engine_call *call, b
 			arena_protect(&engine->guarded[i], !only_own);
 }
 
-static void run_call(void *buffers[], void *arg)
+static void run_call(struct engine *engine, struct engine_call *call, int index)
 {
-	(void) buffers;
-	struct engine_call *call = arg;
-	struct engine *engine = call->engine;
-	int index = starpu_worker_get_id();
 	struct worker *worker = &engine->worker[index];
-
-	if (__atomic_load_n(&engine->failed, __ATOMIC_ACQUIRE))
-		return;
 	__atomic_store_n(&worker->now_running, call, __ATOMIC_RELAXED);
 	if (engine->guarded_count)
 		guard(engine, call, true);
 	struct error error = { 0 };
-	engine_crew_takes(engine->crew);
 	double begin = engine_now(engine);
 	int code = engine_crew_call(engine->crew, call, worker->workspace, &error);
 	double end = engine_now(engine);
@@ -159,27 +151,47 @@ static void run_call(void *buffers[], void *arg)
 	}
 }
 
+static void run_task(void *buffers[], void *arg)
+{
+	struct engine_call *call = arg;
+	struct engine *engine = call->engine;
+	int index = starpu_worker_get_id();
+	(void) buffers;
+	if (!__atomic_load_n(&engine->failed, __ATOMIC_ACQUIRE))
+		engine_crew_takes(engine->crew);
+	for (; call && !__atomic_load_n(&engine->failed, __ATOMIC_ACQUIRE); call = call->next)
+		run_call(engine, call, index);
+}
+
+static bool is_ordered(const struct engine_call *call)
+{
+	while (call && !call->ordered)
+		call = call->next;
+	return call != NULL;
+}
+
 /* StarPU's epilogue, when the behaviour has run and before dependents are told. From here on nobody can name the
  * task, and nobody needs to. Doing this in the callback instead would be too late: StarPU 1.4.10 tells a dependent
  * twice that is declared while it is telling the others (_starpu_notify_cg_list). */
 static void forget_task(void *arg)
 {
-	struct engine_call *call = arg;
-	STARPU_PTHREAD_MUTEX_LOCK(&call->engine->mutex);
-	call->task = NULL;
-	STARPU_PTHREAD_MUTEX_UNLOCK(&call->engine->mutex);
+	struct engine *engine = ((struct engine_call *) arg)->engine;
+	STARPU_PTHREAD_MUTEX_LOCK(&engine->mutex);
+	for (struct engine_call *call = arg; call; call = call->next)
+		call->task = NULL;
+	STARPU_PTHREAD_MUTEX_UNLOCK(&engine->mutex);
 }
 
 /* StarPU's callback, when dependents have been told and before the task is freed. */
-static void call_ended(void *arg)
+static void task_ended(void *arg)
 {
 	struct engine_call *call = arg;
 	struct engine *engine = call->engine;
 	int *pending = call->pending;
-	if (call->ordered)
+	if (is_ordered(call))
 		starpu_task_destroy(starpu_task_get_current()); /* marks it: StarPU frees it afterwards */
 	__atomic_add_fetch(&engine->finished, 1, __ATOMIC_RELAXED);
-	/* after this line the call may be submitted again */
+	/* after this line its calls may be submitted again */
 	if (__atomic_sub_fetch(pending, 1, __ATOMIC_ACQ_REL) == 0) {
 		STARPU_PTHREAD_MUTEX_LOCK(&engine->mutex);
 		STARPU_PTHREAD_COND_BROADCAST(&engine->ended);
@@ -187,11 +199,12 @@ static void call_ended(void *arg)
 	}
 }
 
-static double call_cost(struct starpu_task *task, struct starpu_perfmodel_arch *arch, unsigned nimpl)
+static double task_cost(struct starpu_task *task, struct starpu_perfmodel_arch *arch, unsigned nimpl)
 {
 	(void) arch, (void) nimpl;
-	const struct engine_call *call = task->cl_arg;
-	double microseconds = call->type->cost ? call->type->cost(call) * 1e6 : 1;
+	double microseconds = 0;
+	for (const struct engine_call *call = task->cl_arg; call; call = call->next)
+		microseconds += call->type->cost ? call->type->cost(call) * 1e6 : 1;
 	/* zero or NaN would end the process in simulation and mislead schedulers here */
 	return microseconds > 0.01 ? microseconds : 0.01;
 }
@@ -385,6 +398,8 @@ void engine_buffer_destroy(struct engine_buffer *buffer)
 
 /* ---- submitting and waiting */
 
+static const struct engine_type several_type = { .name = "several" }; /* of a task of several calls, for StarPU */
+
 /* Several types may have one kind (a dispatch that sends and one that does not), so a type is found by its
  * address, among some fifteen. */
 static struct starpu_codelet *codelet_of(struct engine *engine, const struct engine_type *type)
@@ -397,12 +412,12 @@ static struct starpu_codelet *codelet_of(struct engine *engine, const struct eng
 	if (i == ENGINE_MAX_TYPES)
 		return NULL;
 	starpu_codelet_init(&engine->codelet[i]);
-	engine_crew_codelet(&engine->codelet[i], run_call);
+	engine_crew_codelet(&engine->codelet[i], run_task);
 	engine->codelet[i].nbuffers = STARPU_VARIABLE_NBUFFERS;
 	engine->codelet[i].name = type->name;
 	engine->codelet[i].model = &engine->model[i];
 	engine->model[i] = (struct starpu_perfmodel){
-		.type = STARPU_PER_ARCH, .symbol = type->name, .arch_cost_function = call_cost };
+		.type = STARPU_PER_ARCH, .symbol = type->name, .arch_cost_function = task_cost };
 	engine->type[i] = type;
 	engine->types++;
 	return &engine->codelet[i];
@@ -413,39 +428,53 @@ static enum starpu_data_access_mode mode_of(uint8_t mode)
 	return mode == ENGINE_READ ? STARPU_R : mode == ENGINE_WRITE ? STARPU_W : STARPU_RW;
 }
 
-static int set_buffers(struct starpu_task *task, const struct engine_call *call, struct error *error)
+static struct engine_uses uses_of(const struct engine_call *call)
 {
-	task->nbuffers = call->buffers;
-	if (call->buffers > STARPU_NMAXBUFS) { /* StarPU frees both with the task */
-		task->dyn_handles = calloc((size_t) call->buffers, sizeof *task->dyn_handles);
-		task->dyn_modes = calloc((size_t) call->buffers, sizeof *task->dyn_modes);
+	return call->uses ? *call->uses : (struct engine_uses){ call->buffers, call->buffer, call->mode };
+}
+
+static int set_buffers(struct starpu_task *task, const struct engine_uses *uses, struct error *error)
+{
+	task->nbuffers = uses->count;
+	if (uses->count > STARPU_NMAXBUFS) { /* StarPU frees both with the task */
+		task->dyn_handles = calloc((size_t) uses->count, sizeof *task->dyn_handles);
+		task->dyn_modes = calloc((size_t) uses->count, sizeof *task->dyn_modes);
 		if (!task->dyn_handles || !task->dyn_modes)
 			return error_memory(error, "submitting a task");
 	}
-	for (int i = 0; i < call->buffers; i++) {
-		STARPU_TASK_SET_HANDLE(task, call->buffer[i]->handle, i);
-		STARPU_TASK_SET_MODE(task, mode_of(call->mode[i]), i);
+	for (int i = 0; i < uses->count; i++) {
+		STARPU_TASK_SET_HANDLE(task, uses->buffer[i]->handle, i);
+		STARPU_TASK_SET_MODE(task, mode_of(uses->mode[i]), i);
 	}
 	return 0;
 }
 
-/* Under the mutex, so that what is named is in flight and not freed meanwhile. */
+/* Under the mutex, so that what is named is in flight and not freed meanwhile. Calls of one task name it once. */
 static void declare_after(struct starpu_task *task, struct engine_call *const *after, int count)
 {
-	for (int i = 0; i < count; i++)
-		if (after[i]->task)
+	for (int i = 0; i < count; i++) {
+		int same = 0;
+		while (same < i && after[same]->task != after[i]->task)
+			same++;
+		if (after[i]->task && same == i)
 			starpu_task_declare_deps_array(task, 1, &after[i]->task);
+	}
 }
 
-/* attention, layer 3, device 0, micro-batch 7: decode, priority 21; x, slot 3, device 0: r; …; after micro-batch 5 */
+/* attention, layer 3, device 0, micro-batch 7: decode, priority 21; x, slot 3, device 0: r; …; after micro-batch 5
+ * Of several calls: route, layer 3, …, micro-batch 7 + dispatch, layer 3, …: decode, … */
 static void print_task(FILE *f, const struct engine_call *call, struct engine_call *const *after, int after_count)
 {
 	static const char *const phases[] = { "prefill", "decode", "mixed" }, *const modes[] = { "", "r", "w", "rw" };
-	char text[512];
-	describe_call(call, text, sizeof text);
-	fprintf(f, "%s: %s, priority %d", text, phases[call->phase], call->priority);
-	for (int i = 0; i < call->buffers; i++)
-		fprintf(f, "; %s: %s", call->buffer[i]->name, modes[call->mode[i]]);
+	const struct engine_uses uses = uses_of(call);
+	for (const struct engine_call *c = call; c; c = c->next) {
+		char text[512];
+		describe_call(c, text, sizeof text);
+		fprintf(f, "%s%s", c == call ? "" : " + ", text);
+	}
+	fprintf(f, ": %s, priority %d", phases[call->phase], call->priority);
+	for (int i = 0; i < uses.count; i++)
+		fprintf(f, "; %s: %s", uses.buffer[i]->name, modes[uses.mode[i]]);
 	for (int i = 0; i < after_count; i++)
 		fprintf(f, "; after micro-batch %" PRIu64, after[i]->micro_batch);
 	fputc('\n', f);
@@ -457,11 +486,15 @@ int engine_submit(struct engine *engine, struct engine_call *call, struct engine
 	struct starpu_task *task = starpu_task_create();
 	if (!task)
 		return error_memory(error, "submitting a task");
-	call->engine = engine;
+	const struct engine_uses uses = uses_of(call);
+	bool ordered = is_ordered(call);
+	for (struct engine_call *c = call; c; c = c->next)
+		c->engine = engine;
 	if (engine->tasks)
 		print_task(engine->tasks, call, after, after_count);
-	task->cl = codelet_of(engine, call->type); /* before the modes, whose place depends on it */
-	int code = task->cl ? set_buffers(task, call, error)
+	/* before the modes, whose place depends on it */
+	task->cl = codelet_of(engine, call->next ? &several_type : call->type);
+	int code = task->cl ? set_buffers(task, &uses, error)
 			    : error_set(error, ERROR_RUN, call->type->name, "more than %d types of task",
 				      ENGINE_MAX_TYPES);
 	if (code) {
@@ -472,18 +505,18 @@ int engine_submit(struct engine *engine, struct engine_call *call, struct engine
 	task->priority = call->priority;
 	task->workerids = engine_crew_mask(engine->crew, call);
 	task->workerids_len = ENGINE_MASK_WORDS;
-	task->callback_func = call_ended;
+	task->callback_func = task_ended;
 	task->callback_arg = call;
-	if (call->ordered) {
-		task->destroy = 0; /* else it could not be named once submitted; call_ended frees it */
+	if (ordered) {
+		task->destroy = 0; /* else it could not be named once submitted; task_ended frees it */
 		task->epilogue_callback_func = forget_task;
 		task->epilogue_callback_arg = call;
 	}
-	if (call->ordered || after_count) {
+	if (ordered || after_count) {
 		STARPU_PTHREAD_MUTEX_LOCK(&engine->mutex);
 		declare_after(task, after, after_count);
-		if (call->ordered)
-			call->task = task;
+		for (struct engine_call *c = call; ordered && c; c = c->next)
+			c->task = c->ordered ? task : NULL;
 		STARPU_PTHREAD_MUTEX_UNLOCK(&engine->mutex);
 	}
 	__atomic_add_fetch(call->pending, 1, __ATOMIC_RELAXED);
@@ -493,7 +526,7 @@ int engine_submit(struct engine *engine, struct engine_call *call, struct engine
 	if (!code)
 		return 0;
 	/* It will never end. The task stays allocated: what it was to follow may still tell it. */
-	if (call->ordered)
+	if (ordered)
 		forget_task(call);
 	__atomic_sub_fetch(call->pending, 1, __ATOMIC_RELAXED);
 	__atomic_sub_fetch(&engine->submitted, 1, __ATOMIC_RELAXED);

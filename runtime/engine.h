@@ -6,7 +6,8 @@
  * A call is made once, when a deployment is built, and submitted again for every micro-batch that its slot
  * carries; nothing of Octant's is allocated on the way. StarPU orders calls by the buffers they read and
  * write, in the order of submission. What data cannot say (attention over the same sequence in two
- * micro-batches) is said by engine_submit's `after`.
+ * micro-batches) is said by engine_submit's `after`. Calls that follow each other on a device may be one task (`next`):
+ * each still runs, is recorded and fails as itself.
  *
  * Threads: engine_start, engine_stop, buffers and engine_submit belong to one thread (the submitter);
  * behaviours run on StarPU's workers. */
@@ -44,6 +45,12 @@ enum engine_mode { ENGINE_READ = 1, ENGINE_WRITE = 2, ENGINE_READ_WRITE = 3 };
 
 struct engine_buffer; /* a block of a device's memory that StarPU knows by a handle */
 
+struct engine_uses { /* what a task of several calls uses, each buffer once */
+	int count;
+	struct engine_buffer **buffer; /* [count] */
+	uint8_t *mode;                 /* [count] engine_mode */
+};
+
 struct starpu_task;
 
 struct engine_call {
@@ -52,6 +59,7 @@ struct engine_call {
 	struct engine_buffer **buffer; /* [buffers] */
 	uint8_t *mode;                 /* [buffers] engine_mode */
 	uint64_t devices;              /* bit mask: where it runs; a collective's members */
+	uint64_t share;                /* the one of them that this call serves alone, where a collective is done by parts; else 0 */
 	int layer;                     /* −1: none */
 	int priority;
 	bool ordered;                  /* may be named in another call's `after` */
@@ -59,7 +67,9 @@ struct engine_call {
 	/* of the present submission */
 	uint64_t micro_batch;
 	int phase; /* enum phase */
-	int *pending; /* counted down when the call has ended; at 0 engine_wait wakes */
+	struct engine_call *next; /* runs after this one in the same task; NULL: none */
+	const struct engine_uses *uses; /* of a task's first call: the task's buffers; NULL: its own */
+	int *pending; /* of a task's first call: counted down when the task has ended; at 0 engine_wait wakes */
 	struct starpu_task *task; /* the task in flight, where `ordered`; under the engine's mutex */
 	struct engine *engine;
 };
@@ -142,7 +152,7 @@ int engine_buffer_create(struct engine *engine, void *memory, size_t bytes, bool
 /* Waits for the calls that use it. NULL is accepted. */
 void engine_buffer_destroy(struct engine_buffer *buffer);
 
-/* Submits the call: it starts when the calls submitted before that wrote its buffers have ended, and those in
+/* Submits the call and those that follow it by `next`, as one task of the first one's priority: it starts when the calls submitted before that wrote its buffers have ended, and those in
  * `after` (ordered ones; those that are not in flight are passed over). After a failure nothing runs any more:
  * calls end at once and the run drains. */
 int engine_submit(struct engine *engine, struct engine_call *call, struct engine_call *const *after, int after_count,

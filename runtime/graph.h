@@ -93,6 +93,12 @@ enum interleave {
 	INTERLEAVE_PREFILL_FIRST, /* all waiting prompts before any decode step */
 };
 
+enum grain { /* what one StarPU task is */
+	GRAIN_AUTO,   /* of few rows on a host as GRAIN_DEVICE, else as GRAIN_TASK */
+	GRAIN_TASK,   /* one call of one behaviour */
+	GRAIN_DEVICE, /* the calls that follow each other on a device */
+};
+
 struct graph_schedule {
 	char policy[32]; /* homes (default), eager, prio, ws, lws, dm, dmda, dmdas */
 	int slots;       /* micro-batches in flight */
@@ -101,6 +107,7 @@ struct graph_schedule {
 	int prefill_micro_batches; /* prefill chunks an iteration; 0: one a stage */
 	int decode_micro_batches;  /* groups that decode in turn; 0: one a stage */
 	enum interleave interleave;
+	enum grain grain;
 };
 
 struct graph_limits {

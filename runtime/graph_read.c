@@ -107,6 +107,7 @@ static void read_schedule(const struct graph_text *text, struct graph *graph)
 	struct graph_schedule *schedule = &graph->schedule;
 	const char *policy = graph_word(text, NULL, "schedule.policy");
 	const char *interleave = graph_word(text, NULL, "schedule.interleave");
+	const char *grain = graph_word(text, NULL, "schedule.grain");
 	snprintf(schedule->policy, sizeof schedule->policy, "%s", policy ? policy : "homes");
 	schedule->slots = (int) graph_integer(text, NULL, "schedule.slots");
 	schedule->ahead = (int) graph_integer(text, NULL, "schedule.ahead");
@@ -116,6 +117,7 @@ static void read_schedule(const struct graph_text *text, struct graph *graph)
 	schedule->interleave = !interleave || *interleave == 'c' ? INTERLEAVE_CHUNKED
 			       : *interleave == 'm'              ? INTERLEAVE_MIXED
 								 : INTERLEAVE_PREFILL_FIRST;
+	schedule->grain = !grain || *grain == 'a' ? GRAIN_AUTO : *grain == 't' ? GRAIN_TASK : GRAIN_DEVICE;
 }
 
 static struct graph_place place_of(const struct graph_text *text, const char *path)

@@ -200,6 +200,9 @@ const struct graph_key graph_keys[] = {
 		"groups that decode by turns; 0: one a stage"},
 	{"schedule.interleave", KEY_WORD, NULL, "\"chunked\"", "chunked|mixed|prefill_first", 0, 0,
 		"prefill and decode by turns, in one micro-batch, or all prompts first"},
+	{"schedule.grain", KEY_WORD, NULL, "\"auto\"", "auto|task|device", 0, 0,
+		"what one StarPU task is: a step's task, or all tasks that follow each other on a device; auto: the latter "
+		"for micro-batches of few rows on a host"},
 
 	{"limits", KEY_GROUP, NULL, "all defaults", NULL, 0, 0, "what runs at the same time"},
 	{"limits.sequences", KEY_INTEGER, "sequences", "128", NULL, 1, 65536, "that run at the same time"},

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One call: a behaviour of an actor on the message in one slot, which is one StarPU task a micro-batch; and
- * the means by which each kind of task adds its calls to a slot's program (lowering).
+ * One call: a behaviour of an actor on the message in one slot, which is one StarPU task a micro-batch, or a part of
+ * one (grain.h); and the means by which each kind of task adds its calls to a slot's program (lowering).
  *
  * Each file of a kind has, in this order: what it costs, what it runs, its type, and how it is inserted. */
 #ifndef OCTANT_TASKS_CALL_H
@@ -32,6 +32,8 @@ struct call_type {
 	int (*flows)(const struct call *call, struct flow *flow);
 	/* Whether there is anything to do for this micro-batch; calls without are not submitted. NULL: always. */
 	bool (*wanted)(const struct call *call);
+	/* The same for one member alone, on a host: a step of merged tasks (grain.h). NULL: only all at once. */
+	const struct call_type *share;
 	bool appends; /* to KV pages: runs after earlier chunks of the same sequences (deployment_submit) */
 };
 
@@ -45,6 +47,8 @@ struct call {
 	int group;     /* attention group, or −1: the whole stage */
 	enum form takes;
 	int other;     /* send: the receiving device_part */
+	bool over_stage; /* its addends are those of all devices of the stage (FORM_PARTIAL_STAGE) */
+	int own;       /* of an all_reduce's share: the member that it serves; else 0 */
 	int after;     /* embed: index of the call that samples its group's tokens; else −1 */
 	struct layer_part *layer;
 };
@@ -78,6 +82,12 @@ static inline struct device_part *call_device(const struct call *c, int member)
 static inline struct message *call_message(const struct call *c, int member)
 {
 	return &c->slot->message[c->device + member];
+}
+/* Addends of a member: elsewhere in merged tasks, see grain.h. */
+static inline float *call_addends(const struct call *c, int member)
+{
+	const struct message *message = call_message(c, member);
+	return c->slot->merged && c->over_stage ? message->partial_stage : message->partial;
 }
 /* First global row and number of rows of an attention group. */
 static inline struct range call_group_rows(const struct call *c, int group)

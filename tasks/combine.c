@@ -80,7 +80,7 @@ static int combine_local_run(struct engine_call *call, void *workspace, struct e
 		.groups = 1,
 		.group = &own,
 		.shared = message->shared,
-		.x = message->partial,
+		.x = call_addends(c, 0),
 	});
 	return 0;
 }
@@ -105,8 +105,11 @@ void combine_insert(struct lowering *l, const struct graph_step *step, int stage
 	for (int s = 0; s < (sends ? 1 : mesh->per_stage); s++) {
 		int members = sends ? mesh->per_stage : 1;
 		/* own rows of a member: the shard that dispatch sent from */
-		call_add(l, sends ? &all_to_all_type : &local_type, stage, layer, first + s, members,
+		int i = call_add(l, sends ? &all_to_all_type : &local_type, stage, layer, first + s, members,
 			sends ? -1 : mesh_at(mesh, stage, s)->group, sends ? FORM_SHARDED_ROUTED : step->takes);
+		if (i < 0)
+			return;
+		l->slot->call[i].over_stage = !sends;
 		for (int m = 0; m < members; m++) {
 			struct engine_buffer **buffer = l->slot->message[first + s + m].buffer;
 			call_uses(l, buffer[MESSAGE_ROUTED], ENGINE_READ);

@@ -10,6 +10,7 @@
  * its index. */
 #include "tasks/deployment.h"
 #include "tasks/call.h"
+#include "tasks/grain.h"
 #include "tasks/load.h"
 #include "tasks/message.h"
 #include "tasks/weights.h"
@@ -44,6 +45,7 @@ static int prepare(struct deployment *d, const struct graph *graph, enum dtype c
 	int code = routes_make(&graph->machine, &d->routes, error);
 	if (code)
 		return code;
+	d->grain_rows = grain_rows(d);
 	d->device = calloc((size_t) d->mesh->devices, sizeof *d->device);
 	if (!d->device)
 		return error_memory(error, "placing the parts");
@@ -236,8 +238,11 @@ static int begin(struct deployment *d, const struct graph *graph, enum dtype com
 static int lower_all(struct deployment *d, struct error *error)
 {
 	int code = 0;
-	for (int s = 0; !code && s < d->sizes.slots; s++)
+	for (int s = 0; !code && s < d->sizes.slots; s++) {
 		code = lower_slot(d, &d->slot[s], error);
+		if (!code && d->engine && d->grain_rows) /* a sketch submits nothing */
+			code = grain_make(d, &d->slot[s], error);
+	}
 	return code;
 }
 
@@ -343,6 +348,7 @@ static void free_slot(struct deployment *d, struct slot *slot)
 		free(slot->call[i].base.buffer);
 		free(slot->call[i].base.mode);
 	}
+	grain_destroy(slot->grain);
 	free(slot->call);
 	free(slot->message);
 }
@@ -410,32 +416,82 @@ static int collect_place(struct deployment *d, const struct micro_batch *b, stru
 	return n;
 }
 
+/* What other micro-batches' calls it must come after; adds them to `after`, of which there are `count`. */
+static int find_after(struct deployment *d, const struct call *call, const struct micro_batch *b,
+	struct engine_call **after, int count)
+{
+	const struct call_type *type = (const struct call_type *) call->base.type;
+	if (type->appends)
+		count += collect_after(d, b->after, b->after_count, (int) (call - call->slot->call), after + count);
+	else if (call->after >= 0) {
+		count += collect_after(d, b->sampled_after, b->sampled_after_count, call->after, after + count);
+		count += collect_place(d, b, after + count);
+	}
+	return count;
+}
+
+static bool take_call(struct call *call, const struct micro_batch *b)
+{
+	const struct call_type *type = (const struct call_type *) call->base.type;
+	if (type->wanted && !type->wanted(call))
+		return false;
+	call->base.micro_batch = b->number;
+	call->base.phase = b->phase;
+	call->base.priority = priority_of(call->deployment, call, b->phase);
+	call->base.next = NULL;
+	call->base.uses = NULL;
+	return true;
+}
+
+static int submit_calls(struct deployment *d, struct slot *slot, struct error *error)
+{
+	struct engine_call *after[d->sizes.slots + MESH_MAX_DEVICES];
+	int code = 0;
+	for (int i = 0; i < slot->calls && !code; i++) {
+		struct call *call = &slot->call[i];
+		if (take_call(call, slot->micro_batch))
+			code = engine_submit(d->engine, &call->base, after, find_after(d, call, slot->micro_batch, after, 0), error);
+	}
+	return code;
+}
+
+/* A task has the priority of its deepest call. */
+static int submit_merged(struct deployment *d, struct slot *slot, struct error *error)
+{
+	struct engine_call *after[2 * d->sizes.slots + MESH_MAX_DEVICES]; /* of an embedding and of attention */
+	int code = 0;
+	for (int t = 0; t < slot->grain->tasks && !code; t++) {
+		const struct grain_task *task = &slot->grain->task[t];
+		struct engine_call *first = NULL, *last = NULL;
+		int n = 0;
+		for (int i = 0; i < task->parts; i++) {
+			struct call *call = task->part[i];
+			if (!take_call(call, slot->micro_batch))
+				continue;
+			n = find_after(d, call, slot->micro_batch, after, n);
+			if (!first)
+				first = &call->base;
+			else
+				last->next = &call->base;
+			last = &call->base;
+			if (last->priority > first->priority)
+				first->priority = last->priority;
+		}
+		if (!first)
+			continue;
+		first->uses = &task->uses;
+		code = engine_submit(d->engine, first, after, n, error);
+	}
+	return code;
+}
+
 int deployment_submit(struct deployment *d, struct micro_batch *b, struct error *error)
 {
 	struct slot *slot = &d->slot[b->number % (uint64_t) d->sizes.slots];
-	struct engine_call *after[d->sizes.slots + MESH_MAX_DEVICES];
 	slot->micro_batch = b;
 	slot->used = true;
-	for (int i = 0; i < slot->calls; i++) {
-		struct call *call = &slot->call[i];
-		const struct call_type *type = (const struct call_type *) call->base.type;
-		int n = 0;
-		if (type->wanted && !type->wanted(call))
-			continue;
-		if (type->appends)
-			n = collect_after(d, b->after, b->after_count, i, after);
-		else if (call->after >= 0) {
-			n = collect_after(d, b->sampled_after, b->sampled_after_count, call->after, after);
-			n += collect_place(d, b, after + n);
-		}
-		call->base.micro_batch = b->number;
-		call->base.phase = b->phase;
-		call->base.priority = priority_of(d, call, b->phase);
-		int code = engine_submit(d->engine, &call->base, after, n, error);
-		if (code)
-			return code;
-	}
-	return 0;
+	slot->merged = slot->grain && b->rows <= d->grain_rows;
+	return slot->merged ? submit_merged(d, slot, error) : submit_calls(d, slot, error);
 }
 
 int deployment_wait(struct deployment *d, uint64_t number, struct error *error)

@@ -68,6 +68,7 @@ struct device_part {
 enum message_buffer {
 	MESSAGE_X,       /* the residual stream */
 	MESSAGE_PARTIAL, /* addends */
+	MESSAGE_PARTIAL_STAGE, /* addends of FORM_PARTIAL_STAGE in merged tasks (grain.h) */
 	MESSAGE_ROUTED,  /* normalised rows, experts, weights, places */
 	MESSAGE_GROUPED, /* rows by expert, offsets */
 	MESSAGE_DONE,    /* the experts' results */
@@ -80,6 +81,7 @@ enum message_buffer {
 struct message {
 	float *x;        /* [max_rows][hidden] */
 	float *partial;  /* [max_rows][hidden] */
+	float *partial_stage; /* [grain_rows][hidden] */
 	char *h;         /* [max_rows][stride] compute type */
 	int32_t *expert, *place; /* [max_rows][top_k] */
 	float *weight;   /* [max_rows][top_k] */
@@ -102,7 +104,9 @@ struct slot {
 	struct message *message; /* [devices] by stage · S + index */
 	int calls;
 	struct call *call; /* [calls] in submission order */
-	int pending;       /* calls in flight */
+	struct grain_program *grain; /* the calls as fewer tasks; NULL: never */
+	bool merged;         /* the micro-batch is run so */
+	int pending;       /* tasks in flight */
 };
 
 /* What deployment memory a device needs, by kind; bytes. */
@@ -143,6 +147,7 @@ struct deployment {
 	struct slot *slot;          /* [sizes.slots] */
 	int32_t *token_table;       /* [seats] last sampled tokens, in host memory */
 	size_t workspace;           /* bytes a worker needs */
+	int grain_rows;             /* up to which a micro-batch's calls are merged; 0: never */
 };
 
 /* The memory of each device ([devices] entries), without allocating any: what a dry run prints. */

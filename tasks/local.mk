@@ -6,6 +6,7 @@ libtasks_a_SOURCES += tasks/kinds.c tasks/kinds.h
 libtasks_a_SOURCES += tasks/calibrate.c tasks/calibrate.h tasks/calibrate_fit.c tasks/calibrate_runtime.c
 libtasks_a_SOURCES += tasks/call.c tasks/call.h
 libtasks_a_SOURCES += tasks/deployment.c tasks/deployment.h
+libtasks_a_SOURCES += tasks/grain.c tasks/grain.h
 libtasks_a_SOURCES += tasks/load.c tasks/load.h
 libtasks_a_SOURCES += tasks/lower.c
 libtasks_a_SOURCES += tasks/message.c tasks/message.h

@@ -20,6 +20,8 @@ void message_place(const struct deployment *d, const struct device_part *device,
 	size_t rows = (size_t) d->sizes.max_rows, row = (size_t) m->hidden * sizeof(float);
 	message->x = carve_take(carve, rows, row);
 	message->partial = carve_take(carve, rows, row);
+	if (d->grain_rows)
+		message->partial_stage = carve_take(carve, (size_t) d->grain_rows, row);
 	if (m->experts || d->mesh->groups > 1)
 		message->h = carve_take(carve, rows, d->row_bytes);
 	if (m->experts) {
@@ -51,9 +53,9 @@ void message_place(const struct deployment *d, const struct device_part *device,
 int message_register(struct deployment *d, const struct device_part *device, int slot, struct message *message,
 	struct error *error)
 {
-	static const char *const names[MESSAGE_BUFFERS] = { "x", "partial", "routed", "grouped", "done", "shared", "qkv",
+	static const char *const names[MESSAGE_BUFFERS] = { "x", "partial", "partial_stage", "routed", "grouped", "done", "shared", "qkv",
 		"logits" };
-	void *const blocks[MESSAGE_BUFFERS] = { message->x, message->partial, message->h, message->grouped,
+	void *const blocks[MESSAGE_BUFFERS] = { message->x, message->partial, message->partial_stage, message->h, message->grouped,
 		message->done, message->shared, message->qkv, message->logits };
 	for (int i = 0; i < MESSAGE_BUFFERS; i++) {
 		char name[48];

@@ -45,7 +45,7 @@ static int mlp_run(struct engine_call *call, void *workspace, struct error *erro
 		.norm_epsilon = d->model->norm_epsilon,
 		.h = gathered ? message->h : NULL,
 		.weights = c->layer->mlp,
-		.out = message->partial,
+		.out = call_addends(c, 0),
 		.workspace = workspace,
 	});
 	return 0;
@@ -64,11 +64,12 @@ static const struct call_type mlp_type = {
 
 void mlp_insert(struct lowering *l, const struct graph_step *step, int stage, int layer)
 {
-	if (l->deployment->mesh->groups > 1) {
+	bool gathered = l->deployment->mesh->groups > 1;
+	if (gathered) {
 		call_add_each(l, &norm_type, stage, layer, step->takes, MESSAGE_X, MESSAGE_ROUTED);
 		gather_rows_insert(l, stage, layer, step->takes);
-		call_add_each(l, &mlp_type, stage, layer, step->takes, MESSAGE_ROUTED, MESSAGE_PARTIAL);
-	} else {
-		call_add_each(l, &mlp_type, stage, layer, step->takes, MESSAGE_X, MESSAGE_PARTIAL);
 	}
+	call_add_each(l, &mlp_type, stage, layer, step->takes, gathered ? MESSAGE_ROUTED : MESSAGE_X, MESSAGE_PARTIAL);
+	for (int i = 0; !l->code && i < l->deployment->mesh->per_stage; i++)
+		l->slot->call[l->slot->calls - 1 - i].over_stage = true;
 }

@@ -37,7 +37,7 @@ static int reduce_scatter_run(struct engine_call *call, void *workspace, struct 
 		float *x = rows_at(call_message(c, m)->x, own.first, hidden);
 		const float *part[MESH_MAX_DEVICES];
 		for (int p = 0; p < c->members; p++)
-			part[p] = rows_at(call_message(c, p)->partial, addend, hidden);
+			part[p] = rows_at(call_addends(c, p), addend, hidden);
 		join_rows_cpu(&x, 1, part, c->members, own.end - own.first, hidden);
 	}
 	return 0;
@@ -57,7 +57,10 @@ void reduce_scatter_insert(struct lowering *l, const struct graph_step *step, in
 	int members = whole ? mesh->per_stage : mesh->tensor;
 	for (int g = 0; g < (whole ? 1 : mesh->groups); g++) {
 		int first = stage * mesh->per_stage + g * mesh->tensor;
-		call_add(l, &reduce_scatter_type, stage, layer, first, members, whole ? -1 : g, step->takes);
+		int i = call_add(l, &reduce_scatter_type, stage, layer, first, members, whole ? -1 : g, step->takes);
+		if (i < 0)
+			return;
+		l->slot->call[i].over_stage = whole;
 		for (int m = 0; m < members; m++) {
 			call_uses(l, l->slot->message[first + m].buffer[MESSAGE_X], ENGINE_READ_WRITE);
 			call_uses(l, l->slot->message[first + m].buffer[MESSAGE_PARTIAL], ENGINE_READ);

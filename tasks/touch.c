@@ -156,6 +156,7 @@ static void add_message(struct touching *t, const struct device_part *device, co
 	size_t width = (size_t) (heads.end - heads.first + 2 * (kv_heads.end - kv_heads.first)) * (size_t) d->model->head_dim;
 	add(t, device, m->x, n, row);
 	add(t, device, m->partial, n, row);
+	add(t, device, m->partial_stage, n < (size_t) d->grain_rows ? n : (size_t) d->grain_rows, row);
 	add(t, device, m->h, n, d->row_bytes);
 	add(t, device, m->expert, n, routing);
 	add(t, device, m->place, n, routing);

@@ -96,7 +96,13 @@ same_everywhere()
 	# too few pages: sequences wait, or are preempted and computed again
 	same_tasks tp2_ep2_pp2 $limits $fp32 --set kv.pages=14 --set schedule.slots=2 --policy dmdas || return 1
 	same_tasks tp2_ep2_local $limits $fp32 --set kv.pages=64 --set 'schedule.interleave="mixed"' || return 1
-	same_tasks send_shards $limits $fp32 --set kv.pages=64 --set schedule.slots=7 --set schedule.ahead=3
+	same_tasks send_shards $limits $fp32 --set kv.pages=64 --set schedule.slots=7 --set schedule.ahead=3 || return 1
+	# merged tasks: all, and on a host those of few rows, of which there are some and others
+	same_tasks tp2_ep2_pp2 $limits $fp32 --set kv.pages=64 --set schedule.grain=device || return 1
+	grep -q ' + ' "$work/run.own" || return 1
+	same_tasks default $limits $fp32 --set kv.pages=64 --tp-size 2 --ep-size 2 \
+		--set schedule.prefill.tokens=200 || return 1
+	grep -q '^embed[^:]* + attention[^:]*: decode' "$work/run.own" && grep -q '^embed[^:+]*: prefill' "$work/run.own"
 }
 
 # Where nothing contends and nothing waits, the plan and the simulation say the same: seconds of compute and of collectives

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The bit gate: a sequence has the same tokens and the same bits of log-probability whatever the scheduler, the
- * workers, the slots, the steps ahead, the chunks, the pages, the company and preemptions.
+ * workers, the grain, the slots, the steps ahead, the chunks, the pages, the company and preemptions.
  *
  * What may change bits is a case's identity: model, mesh, chain, compute and KV type. Everything else is a variant.
  * For each identity a plain run (homes, one worker, one slot, one sequence after the other) gives the reference; then
@@ -25,7 +25,7 @@
 
 enum factor {
 	MODEL, MESHES, CHAIN, NUMBERS, /* the identity */
-	POLICY, WORKERS, SLOTS, AHEAD, CHUNK_ROWS, CHUNKS, DECODES, INTERLEAVE, COMPANY, POOL, PAGE,
+	POLICY, WORKERS, GRAIN, SLOTS, AHEAD, CHUNK_ROWS, CHUNKS, DECODES, INTERLEAVE, COMPANY, POOL, PAGE,
 	FACTORS
 };
 enum { IDENTITY = NUMBERS + 1 };
@@ -69,6 +69,7 @@ static const struct {
 	{ "int8", "fp16" } };
 
 static const char *const policies[] = { "homes", "eager", "prio", "ws", "lws", "dm", "dmda", "dmdas" };
+static const char *const grains[] = { "task", "device", "auto" };
 static const int chunk_rows[] = { 7, 16, 33, 64, 200, 4096 };
 static const int chunks[] = { 0, 1, 3 }; /* an iteration; 0: one a stage */
 static const char *const interleaves[] = { "chunked", "mixed", "prefill_first" };
@@ -84,7 +85,7 @@ enum { POOL_AMPLE, POOL_TIGHT, POOLS };
 static const struct pairs factors = {
 	.factors = FACTORS,
 	.values = { [MODEL] = COUNT(models), [MESHES] = COUNT(meshes), [CHAIN] = COUNT(chains), [NUMBERS] = COUNT(numbers),
-		[POLICY] = COUNT(policies), [WORKERS] = 2, [SLOTS] = 8, [AHEAD] = 4, [CHUNK_ROWS] = COUNT(chunk_rows),
+		[POLICY] = COUNT(policies), [WORKERS] = 2, [GRAIN] = COUNT(grains), [SLOTS] = 8, [AHEAD] = 4, [CHUNK_ROWS] = COUNT(chunk_rows),
 		[CHUNKS] = COUNT(chunks), [DECODES] = 4, [INTERLEAVE] = COUNT(interleaves), [COMPANY] = COUNT(companies),
 		[POOL] = POOLS, [PAGE] = COUNT(page_tokens) },
 };
@@ -271,18 +272,19 @@ static void describe(const struct bits_case *c, char *text, size_t size)
 	const int *v = c->value;
 	describe_identity(v, text, size);
 	size_t n = strlen(text);
-	snprintf(text + n, size - n, ", %s with %d workers, slots %d, ahead %d, chunks of %d, %d an iteration, %d decode groups, "
-		"%s, %d sequences in %d seats, %s pool of pages of %d", policies[v[POLICY]], v[WORKERS] + 1, v[SLOTS] + 1,
+	snprintf(text + n, size - n, ", %s with %d workers, grain %s, slots %d, ahead %d, chunks of %d, %d an iteration, %d decode groups, "
+		"%s, %d sequences in %d seats, %s pool of pages of %d", policies[v[POLICY]], v[WORKERS] + 1, grains[v[GRAIN]], v[SLOTS] + 1,
 		v[AHEAD] + 1, chunk_rows[v[CHUNK_ROWS]], chunks[v[CHUNKS]], v[DECODES] + 1, interleaves[v[INTERLEAVE]],
 		c->sequences, companies[v[COMPANY]].seats, v[POOL] == POOL_TIGHT ? "tight" : "ample", page_tokens[v[PAGE]]);
 }
 
 static void run_reference(struct identity *identity)
 {
-	const char *set[24] = { "schedule.slots=1", "schedule.ahead=1", "schedule.prefill.tokens=4096", "limits.sequences=1" };
+	const char *set[24] = { "schedule.slots=1", "schedule.ahead=1", "schedule.prefill.tokens=4096", "limits.sequences=1",
+		"schedule.grain=\"task\"" };
 	char text[3][64], name[256];
 	struct model_run_sequence sequences[DISTINCT];
-	int n = 4, count = 0, which[DISTINCT];
+	int n = 5, count = 0, which[DISTINCT];
 	memset(sequences, 0, sizeof sequences);
 	add_identity(identity->value, set, &n, text);
 	for (int i = 0; i < DISTINCT; i++)
@@ -353,7 +355,8 @@ static void set_case(const struct bits_case *c, struct settings *to)
 	snprintf(to->text[8], sizeof *to->text, "schedule.interleave=\"%s\"", interleaves[v[INTERLEAVE]]);
 	snprintf(to->text[9], sizeof *to->text, "limits.sequences=%d", companies[v[COMPANY]].seats);
 	snprintf(to->text[10], sizeof *to->text, "kv.page_tokens=%d", page_tokens[v[PAGE]]);
-	for (int i = 3; i <= 10; i++)
+	snprintf(to->text[11], sizeof *to->text, "schedule.grain=\"%s\"", grains[v[GRAIN]]);
+	for (int i = 3; i <= 11; i++)
 		to->set[n++] = to->text[i];
 }
 

@@ -65,6 +65,7 @@ static struct {
 static int watched_count;
 
 static struct engine *engine;
+static const char *grain; /* of the present case */
 
 static int load(const int *value)
 {
@@ -227,8 +228,8 @@ enum { SEQUENCES = 4, NEW_TOKENS = 6 };
 static void run_model(const struct order_case *c, const struct golden *golden, struct model_run_sequence *sequences)
 {
 	const char *set[24] = { FP32, "limits.sequences=4", "schedule.prefill.tokens=32", "schedule.prefill.micro_batches=3",
-		"schedule.slots=6", "schedule.ahead=3" };
-	int n = 8;
+		"schedule.slots=6", "schedule.ahead=3", grain };
+	int n = 9;
 	for (int i = 0; c->mesh[i]; i++)
 		set[n++] = c->mesh[i];
 	static const struct run_hooks hooks = { .formed = formed };
@@ -299,13 +300,20 @@ static void check_overtaken(const struct order_case *c, const struct golden *gol
 	model_run_free(got, SEQUENCES);
 }
 
+struct grained_case {
+	const struct order_case *of;
+	const char *grain;
+};
+
 static void check_case(void **state)
 {
-	const struct order_case *c = *state;
+	const struct grained_case *grained = *state;
+	const struct order_case *c = grained->of;
 	struct golden *golden = golden_load(c->model);
 	struct model_run_sequence reference[SEQUENCES], undisturbed[SEQUENCES];
 	struct error error = { 0 };
 	struct engine_options options = { .policy = "homes", .workers = 1 };
+	grain = grained->grain;
 	assert_int_equal(engine_start(&options, &engine, &error), 0);
 	clear_run();
 	run_model(c, golden, reference);
@@ -338,8 +346,14 @@ static void check_case(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[CASES];
-	for (int i = 0; i < CASES; i++)
-		tests[i] = (struct CMUnitTest){ cases[i].name, check_case, NULL, NULL, &cases[i] };
-	return _cmocka_run_group_tests("order", tests, CASES, NULL, NULL);
+	static const char *const grains[] = { "schedule.grain=task", "schedule.grain=device" };
+	static struct grained_case all[2 * CASES];
+	static char name[2 * CASES][80];
+	struct CMUnitTest tests[2 * CASES];
+	for (int i = 0; i < 2 * CASES; i++) {
+		all[i] = (struct grained_case){ &cases[i / 2], grains[i % 2] };
+		snprintf(name[i], sizeof name[i], "%s, %s", cases[i / 2].name, grains[i % 2]);
+		tests[i] = (struct CMUnitTest){ name[i], check_case, NULL, NULL, &all[i] };
+	}
+	return _cmocka_run_group_tests("order", tests, 2 * CASES, NULL, NULL);
 }
