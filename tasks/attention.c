@@ -35,7 +35,6 @@ static void count_tiles(const struct call *c, struct work *work)
 		const struct segment *s = &b->segment[i];
 		for (int row = 0; row < s->rows;) {
 			int at = s->row - base + row, rows = s->rows - row;
-			rows = rows < ATTENTION_TILE ? rows : ATTENTION_TILE;
 			rows = rows < ATTENTION_ROWS - at % ATTENTION_ROWS ? rows : ATTENTION_ROWS - at % ATTENTION_ROWS;
 			row += rows;
 			work->key_tiles += heads;

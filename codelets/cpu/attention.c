@@ -20,7 +20,7 @@ size_t kv_page_bytes(int kv_heads, int page_tokens, int head_dim, enum dtype dty
 size_t attention_lay_out(const struct attention_weights *w, void *start, struct attention_space *space)
 {
 	size_t used = 0, columns = (size_t) attention_columns(w), d = (size_t) w->head_dim, heads = (size_t) w->heads;
-	size_t size = dtype_bytes(w->compute), padded = (size_t) attention_padded(w), all = heads * ATTENTION_TILE;
+	size_t size = dtype_bytes(w->compute), padded = (size_t) attention_padded(w), all = heads * ATTENTION_ROWS;
 	size_t widest = columns > (size_t) w->hidden ? columns : (size_t) w->hidden;
 	*space = (struct attention_space){
 		.h = workspace_take(start, &used, ATTENTION_ROWS * gemm_stride(w->hidden, w->compute) * size),
@@ -36,7 +36,7 @@ size_t attention_lay_out(const struct attention_weights *w, void *start, struct 
 		.position = workspace_take(start, &used, all * sizeof(int32_t)),
 		.keys = workspace_take(start, &used, d * ATTEND_KEYS * sizeof(float)),
 		.values = workspace_take(start, &used, padded * ATTEND_KEYS * sizeof(float)),
-		.scores = workspace_take(start, &used, 4 * ATTEND_KEYS * sizeof(float)),
+		.scores = workspace_take(start, &used, ATTEND_LANES * ATTEND_KEYS * sizeof(float)),
 	};
 	return used;
 }
@@ -70,20 +70,26 @@ void attention_append(const struct attention_weights *w, const struct kv_view *k
 	}
 }
 
-/* Keys and values of one KV head at positions 64·block … , up to `last`, as FP32. */
-static void load_block(const struct attention_weights *w, const struct kv_view *kv, const struct segment *segment,
-	const struct attend_tile *tile, int head, int block, int last)
+/* Copies keys and values of one KV head at positions 64·block … , up to `last`, as FP32; *keys says where they lie. */
+static void copy_block(const struct attention_weights *w, const struct kv_view *kv, const struct segment *segment,
+	const struct attend_tile *tile, int head, int block, int last, struct attend_keys *keys)
 {
+	size_t size = dtype_bytes(kv->dtype), d = (size_t) w->head_dim, padded = (size_t) tile->padded;
 	int position = block * ATTEND_KEYS, end = position + ATTEND_KEYS <= last ? position + ATTEND_KEYS : last + 1;
 	for (int at = 0; position < end;) {
 		int first = position % kv->page_tokens, page = segment->pages[position / kv->page_tokens];
 		int count = kv->page_tokens - first < end - position ? kv->page_tokens - first : end - position;
-		vector->load_keys(tile, kv->dtype, kv_keys(kv, w, page, head), kv->page_tokens, first, count, at);
-		vector->load_values(tile, kv->dtype,
-			kv_values(kv, w, page, head) + (size_t) first * (size_t) w->head_dim * dtype_bytes(kv->dtype),
-			count, at);
+		vector->copy_rows(kv->dtype, kv_keys(kv, w, page, head) + (size_t) first * size,
+			(size_t) kv->page_tokens, w->head_dim, count, tile->keys + at, ATTEND_KEYS);
+		vector->copy_rows(kv->dtype, kv_values(kv, w, page, head) + (size_t) first * d * size, d, count,
+			w->head_dim, tile->values + (size_t) at * padded, padded);
 		position += count;
 		at += count;
+	}
+	*keys = (struct attend_keys){.dtype = DTYPE_FP32, .key_step = ATTEND_KEYS, .value_step = padded};
+	for (int run = 0; run < ATTEND_KEYS / VECTOR_LANES; run++) {
+		keys->keys[run] = tile->keys + run * VECTOR_LANES;
+		keys->values[run] = tile->values + run * VECTOR_LANES * tile->padded;
 	}
 }
 
@@ -92,7 +98,7 @@ static struct attend_tile tile_of(
 	const struct attention_weights *w, const struct attention_space *space, int rows, int head)
 {
 	int group = w->heads / w->kv_heads, padded = attention_padded(w);
-	size_t first = (size_t) head * (size_t) group * ATTENTION_TILE;
+	size_t first = (size_t) head * (size_t) group * ATTENTION_ROWS;
 	return (struct attend_tile){
 		.lanes = rows * group,
 		.head_dim = w->head_dim,
@@ -116,9 +122,11 @@ static void start_tile(const struct attention_weights *w, const struct attention
 	float factor = (float) (1.4426950408889634 / sqrt((double) w->head_dim)); /* weights are powers of 2 */
 	for (int lane = 0; lane < rows * group; lane++)
 		space->position[lane] = position + lane / group;
+	if (w->head_dim % VECTOR_LANES) /* what copies of values leave out */
+		memset(space->values, 0, (size_t) attention_padded(w) * ATTEND_KEYS * sizeof *space->values);
 	for (int head = 0; head < w->kv_heads; head++) {
 		struct attend_tile tile = tile_of(w, space, rows, head);
-		float *q = space->q + (size_t) head * (size_t) group * ATTENTION_TILE * d;
+		float *q = space->q + (size_t) head * (size_t) group * ATTENTION_ROWS * d;
 		for (size_t row = 0; row < (size_t) rows; row++, q += (size_t) group * d) {
 			const float *from = qkv + row * columns + (size_t) head * (size_t) group * d;
 			vector->multiply(from, factor, group * w->head_dim, q);
@@ -151,76 +159,49 @@ static void finish_tile(
 	}
 }
 
-/* A single row goes through its pages once, all heads of a block after another, and asks for what the next step but one
- * reads: neighbouring pages of a sequence do not lie together, so the CPU cannot guess. */
+/* A single row goes through its pages once, all heads of a block after another, straight from the pages where whole
+ * vectors lie in them. */
 struct walk {
 	const struct attention_weights *w;
 	const struct kv_view *kv;
-	const struct segment *segment, *next; /* next: of the single row that follows, or NULL */
-	int last, steps;                      /* position of the row; blocks · kv_heads */
+	const struct segment *segment, *next; /* next: whose pages are read afterwards, or NULL */
+	int last, blocks;                     /* position of the row */
 };
 
-static void find_pages(const struct walk *walk, const struct segment *segment, int last, int block, int head,
-	struct attend_pages *pages)
+static void find_block(
+	const struct walk *walk, const struct segment *segment, int last, int block, int head, struct attend_keys *keys)
 {
 	const struct attention_weights *w = walk->w;
 	const struct kv_view *kv = walk->kv;
-	size_t size = dtype_bytes(kv->dtype);
-	pages->dtype = kv->dtype;
-	pages->page_tokens = kv->page_tokens;
+	size_t size = dtype_bytes(kv->dtype), d = (size_t) w->head_dim;
+	*keys = (struct attend_keys){.dtype = kv->dtype, .key_step = (size_t) kv->page_tokens, .value_step = d};
 	for (int run = 0; run < ATTEND_KEYS / VECTOR_LANES; run++) {
 		int position = block * ATTEND_KEYS + run * VECTOR_LANES;
-		pages->keys[run] = pages->values[run] = NULL;
 		if (position > last)
-			continue;
+			position = block * ATTEND_KEYS; /* not read, perhaps asked for */
 		int page = segment->pages[position / kv->page_tokens];
 		size_t first = (size_t) (position % kv->page_tokens);
-		pages->keys[run] = kv_keys(kv, w, page, head) + first * size;
-		pages->values[run] = kv_values(kv, w, page, head) + first * (size_t) w->head_dim * size;
-	}
-}
-
-static void fetch_ahead(const struct walk *walk, int step)
-{
-	const struct segment *segment = walk->segment;
-	int last = walk->last, heads = walk->w->kv_heads;
-	struct attend_pages pages;
-	if (step >= walk->steps) {
-		step -= walk->steps;
-		segment = walk->next;
-		if (!segment || step / heads * ATTEND_KEYS > segment->position)
-			return;
-		last = segment->position;
-	}
-	find_pages(walk, segment, last, step / heads, step % heads, &pages);
-	size_t size = dtype_bytes(pages.dtype), d = (size_t) walk->w->head_dim, tokens = (size_t) pages.page_tokens;
-	size_t row = tokens * size, skip = row < 64 ? 64 / row : 1;
-	for (int run = 0; run < ATTEND_KEYS / VECTOR_LANES && pages.keys[run]; run++) {
-		for (size_t i = 0; i < d; i += skip)
-			__builtin_prefetch((const char *) pages.keys[run] + i * row);
-		for (size_t i = 0; i < VECTOR_LANES * d * size; i += 64)
-			__builtin_prefetch((const char *) pages.values[run] + i);
+		keys->keys[run] = kv_keys(kv, w, page, head) + first * size;
+		keys->values[run] = kv_values(kv, w, page, head) + first * d * size;
 	}
 }
 
 static void walk_pages(const struct walk *walk, const struct attention_space *space)
 {
-	const struct attention_weights *w = walk->w;
-	bool whole_runs = walk->kv->page_tokens % VECTOR_LANES == 0;
-	bool copy = !whole_runs || w->heads != w->kv_heads || w->head_dim % VECTOR_LANES;
-	for (int step = 0; step < walk->steps; step++) {
-		int block = step / w->kv_heads, head = step % w->kv_heads;
-		struct attend_tile tile = tile_of(w, space, 1, head);
-		struct attend_pages pages;
-		if (whole_runs)
-			fetch_ahead(walk, step + 2);
-		if (copy) {
-			load_block(w, walk->kv, walk->segment, &tile, head, block, walk->last);
-			vector->attend(&tile, block);
-		} else {
-			find_pages(walk, walk->segment, walk->last, block, head, &pages);
-			vector->attend_one(&tile, &pages, block);
-		}
+	int heads = walk->w->kv_heads, steps = walk->blocks * heads;
+	struct attend_keys keys[2];
+	find_block(walk, walk->segment, walk->last, 0, 0, &keys[0]);
+	for (int step = 0; step < steps; step++) {
+		struct attend_keys *own = &keys[step % 2], *next = &keys[(step + 1) % 2];
+		struct attend_tile tile = tile_of(walk->w, space, 1, step % heads);
+		if (step + 1 < steps)
+			find_block(walk, walk->segment, walk->last, (step + 1) / heads, (step + 1) % heads, next);
+		else if (walk->next)
+			find_block(walk, walk->next, walk->next->position, 0, 0, next);
+		else
+			*next = *own;
+		own->next = next;
+		vector->attend(&tile, own, step / heads);
 	}
 }
 
@@ -230,15 +211,17 @@ static void run_tile(const struct attention_weights *w, const struct kv_view *kv
 	char *context, size_t stride)
 {
 	int last = position + rows - 1, blocks = last / ATTEND_KEYS + 1;
+	bool direct = kv->page_tokens % VECTOR_LANES == 0 && w->head_dim % VECTOR_LANES == 0;
 	start_tile(w, space, qkv, rows, position);
-	if (rows == 1)
-		walk_pages(&(struct walk){w, kv, segment, next, last, blocks * w->kv_heads}, space);
+	if (rows == 1 && direct)
+		walk_pages(&(struct walk){w, kv, segment, next, last, blocks}, space);
 	else
 		for (int head = 0; head < w->kv_heads; head++) {
 			struct attend_tile tile = tile_of(w, space, rows, head);
+			struct attend_keys keys;
 			for (int block = 0; block < blocks; block++) {
-				load_block(w, kv, segment, &tile, head, block, last);
-				vector->attend(&tile, block);
+				copy_block(w, kv, segment, &tile, head, block, last, &keys);
+				vector->attend(&tile, &keys, block);
 			}
 		}
 	finish_tile(w, space, rows, context, stride);
@@ -262,10 +245,9 @@ static int attend_rows(const struct attention_args *a, const struct attention_sp
 			attention_turn(w, own, squares + 2 * (size_t) (i - first), segment->position + i - start);
 			attention_append(w, &a->kv, own, segment, segment->position + i - start, space->row);
 		}
-		for (; row < end; row += ATTENTION_TILE)
+		if (row < end)
 			run_tile(w, &a->kv, segment, s + 1 < a->segments && segment[1].rows == 1 ? segment + 1 : NULL,
-				space, qkv + (size_t) (row - first) * columns,
-				end - row < ATTENTION_TILE ? end - row : ATTENTION_TILE,
+				space, qkv + (size_t) (row - first) * columns, end - row,
 				segment->position + row - start,
 				(char *) space->context + (size_t) (row - first) * stride * dtype_bytes(w->compute),
 				stride);

@@ -7,10 +7,9 @@
 #include "codelets/codelets.h"
 #include "codelets/cpu/vector.h"
 
-enum {
-	ATTENTION_ROWS = 96, /* rows whose q, k, v lie in the workspace together: 2 of libxsmm's tiles */
-	ATTENTION_TILE = 32, /* rows that look at a block of keys while it lies in the cache as FP32 */
-};
+/* Rows whose q, k, v lie in the workspace together, 2 of libxsmm's tiles. Those of one segment look at a block of keys
+ * while it lies in the cache as FP32. */
+enum { ATTENTION_ROWS = 96 };
 
 struct attention_space {
 	void *h;        /* [ATTENTION_ROWS][gemm_stride(hidden)] normalised rows, compute type */

@@ -16,6 +16,8 @@
 
 #define VECTOR_LANES 16 /* of the widest instruction set: buffers are padded to it */
 #define ATTEND_KEYS  64 /* keys of a block; block b holds positions 64·b … 64·b + 63 of a sequence */
+#define ATTEND_LANES 8  /* queries that share a block's keys in registers, at most */
+#define ATTEND_SLACK 8  /* binary orders by which a weight may exceed 1 */
 
 /* Queries that look at the same keys: `lanes` = rows × query heads of one KV head, row by row. */
 struct attend_tile {
@@ -23,19 +25,22 @@ struct attend_tile {
 	const int32_t *position;     /* [lanes] */
 	const float *q;              /* [lanes][head_dim], times log2(e) / sqrt(head_dim) */
 	float *o;                    /* [lanes][padded]: sum of weight · value so far */
-	float *maximum;              /* [lanes]: the largest score so far */
-	float *sum;                  /* [lanes][VECTOR_LANES]: sums of weights so far, to be added up at the end */
-	float *keys;                 /* [head_dim][ATTEND_KEYS] */
-	float *values;               /* [ATTEND_KEYS][padded] */
-	float *scores;               /* [4][ATTEND_KEYS] */
+	float *maximum; /* [lanes]: the score whose weight is 1, less than ATTEND_SLACK below the largest */
+	float *sum;     /* [lanes][VECTOR_LANES]: sums of weights so far, to be added up at the end */
+	float *keys;    /* [head_dim][ATTEND_KEYS] */
+	float *values;  /* [ATTEND_KEYS][padded] */
+	float *scores;  /* [ATTEND_LANES][ATTEND_KEYS] */
 };
 
-/* Where a block's keys and values lie, by runs of 16 tokens: K [head_dim][page_tokens] and V [16][head_dim] from the
- * run's first token on. Only for pages whose tokens are a multiple of 16. */
-struct attend_pages {
+/* Where a block's keys and values of a KV head lie, by runs of 16 keys: key component i of a run's key t at
+ * keys[run][i · key_step + t], value component i at values[run][t · value_step + i]. Copies in FP32, or a page's own:
+ * then `next` is what the next call reads, which is asked for line by line while this one computes. (A burst of
+ * prefetches would fill the core's miss buffers and wait for them: half the bandwidth.) */
+struct attend_keys {
 	enum dtype dtype;
-	int page_tokens;
+	size_t key_step, value_step; /* elements; value_step is a multiple of VECTOR_LANES */
 	const void *keys[ATTEND_KEYS / VECTOR_LANES], *values[ATTEND_KEYS / VECTOR_LANES];
+	const struct attend_keys *next; /* NULL for copies, which are in FP32 */
 };
 
 struct vector_ops {
@@ -56,15 +61,11 @@ struct vector_ops {
 	/* y[rows][width ≤ 64] = x · block of packed weights (gemm.h) */
 	void (*gemm)(enum dtype dtype, const void *block, int width, int k, const void *x, size_t ldx, int rows,
 		float *y, size_t ldy);
-	/* One block of keys for all lanes that may see some of it; keys and values are loaded. */
-	void (*attend)(const struct attend_tile *tile, int block);
-	/* The same for a tile of one lane, out of the pages: what it reads once needs no copy. head_dim is a multiple of
-	 * VECTOR_LANES. */
-	void (*attend_one)(const struct attend_tile *tile, const struct attend_pages *pages, int block);
-	/* `count` tokens of one page from its token `first` on, into keys and values from key `at` on. */
-	void (*load_keys)(const struct attend_tile *tile, enum dtype dtype, const void *page, int page_tokens,
-		int first, int count, int at);
-	void (*load_values)(const struct attend_tile *tile, enum dtype dtype, const void *rows, int count, int at);
+	/* One block of keys for all lanes that may see some of it. */
+	void (*attend)(const struct attend_tile *tile, const struct attend_keys *keys, int block);
+	/* to[count][n] = from[count][n], rows `from_step` and `to_step` elements apart */
+	void (*copy_rows)(
+		enum dtype dtype, const void *from, size_t from_step, int count, int n, float *to, size_t to_step);
 	/* The largest of n values not below `than`; *finite becomes false if one is infinite or NaN. */
 	float (*largest)(const float *x, int n, float than, bool *finite);
 	/* sums[i % 16] += exp(x[i] − shift), in double */

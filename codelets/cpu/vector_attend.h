@@ -1,121 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The inner loops of attention over one block of keys, part of vector_body.h. Scores are sums over head_dim in order, a
- * query's output a sum over keys in order: in tiles of four queries or for one, from copies or out of the pages. */
+ * The inner loops of attention over one block of keys, part of vector_body.h: scores, weights, sums of values.
+ *
+ * A score is a sum over head_dim in order, an element of a query's output one over keys in order, whatever tile of
+ * registers it falls in: `lanes` queries by `vecs` vectors of keys or of the output. The rows of a tile read copies in
+ * FP32 that were made once for all; a single row's query heads read the page itself.
+ *
+ * Instructions for 16 keys of a query with AVX-512: 2 · head_dim multiply-adds, of which 2 can start in a cycle, and
+ * 14 for the weights (7 of them on the multipliers), so head_dim 32 reaches at most 0.9 of the multiply-add limit. */
 
-static TARGET void load_keys(const struct attend_tile *tile, enum dtype dtype, const void *page, int page_tokens,
-	int first, int count, int at)
-{
-	float *keys = tile->keys + at;
-	int whole = count / LANES * LANES;
-	for (int i = 0; i < tile->head_dim; i++, keys += ATTEND_KEYS) {
-		size_t from = (size_t) i * page_tokens + first;
-		int t = 0;
-		if (dtype == DTYPE_FP32) {
-			const float *src = (const float *) page + from;
-			for (; t < whole; t += LANES)
-				v_store(keys + t, v_load(src + t));
-			for (; t < count; t++)
-				keys[t] = src[t];
-		} else if (dtype == DTYPE_FP16) {
-			const uint16_t *src = (const uint16_t *) page + from;
-			for (; t < whole; t += LANES)
-				v_store(keys + t, v_load_fp16(src + t));
-			for (; t < count; t++)
-				keys[t] = fp16_to_float(src[t]);
-		} else {
-			const uint16_t *src = (const uint16_t *) page + from;
-			for (; t < whole; t += LANES)
-				v_store(keys + t, v_load_bf16(src + t));
-			for (; t < count; t++)
-				keys[t] = bf16_to_float(src[t]);
-		}
-	}
-}
+/* A loop over constants that leaves no loop: its arrays become registers. */
+#if defined(__clang__)
+#define EACH(i, n) _Pragma("clang loop unroll(full)") for (int i = 0; i < (n); i++)
+#else
+#define EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
+#endif
 
-static TARGET void load_values(const struct attend_tile *tile, enum dtype dtype, const void *rows, int count, int at)
-{
-	float *values = tile->values + (size_t) at * tile->padded;
-	size_t bytes = (size_t) tile->head_dim * dtype_bytes(dtype);
-	for (int t = 0; t < count; t++, values += tile->padded) {
-		to_float(dtype, (const char *) rows + (size_t) t * bytes, tile->head_dim, values);
-		for (int i = tile->head_dim; i < tile->padded; i++)
-			values[i] = 0;
-	}
-}
-
-/* Turns `count` scores of one lane into weights 2^(score − maximum), after scaling what was summed so far to the
- * new maximum. Keys that are not seen are −∞: they add +0 to sums and are left out of values altogether. */
-INLINE void attend_weights(const struct attend_tile *tile, int lane, float *scores, int count)
-{
-	float *sum = tile->sum + (size_t) lane * VECTOR_LANES;
-	int end = (count + LANES - 1) / LANES * LANES;
-	if (count < end)
-		v_store(scores + end - LANES,
-			v_keep(v_load(scores + end - LANES), LANES - (end - count), v_set(-__builtin_inff())));
-	vec top = v_load(scores);
-	for (int j = LANES; j < end; j += LANES)
-		top = v_max(top, v_load(scores + j));
-	float maximum = v_reduce_max(top), before = tile->maximum[lane];
-	if (maximum > before) {
-		vec factor = v_exp2(v_set(before - maximum));
-		float *o = tile->o + (size_t) lane * tile->padded;
-		v_store(sum, v_load(sum) * factor);
-		for (int i = 0; i < tile->padded; i += LANES)
-			v_store(o + i, v_load(o + i) * factor);
-		tile->maximum[lane] = maximum;
-	} else
-		maximum = before;
-	vec shift = v_set(maximum), total = v_load(sum);
-	for (int j = 0; j < end; j += LANES) {
-		vec weight = v_exp2(v_load(scores + j) - shift);
-		v_store(scores + j, weight);
-		total = total + weight;
-	}
-	v_store(sum, total);
-}
-
-static TARGET void attend(const struct attend_tile *tile, int block)
-{
-	int first = block * ATTEND_KEYS, d = tile->head_dim, padded = tile->padded;
-	for (int lane = 0; lane < tile->lanes; lane += 4) {
-		int n = tile->lanes - lane < 4 ? tile->lanes - lane : 4, count[4], most = 0, least = ATTEND_KEYS;
-		for (int i = 0; i < n; i++) {
-			count[i] = tile->position[lane + i] - first + 1;
-			if (count[i] > ATTEND_KEYS)
-				count[i] = ATTEND_KEYS;
-			if (count[i] < least)
-				least = count[i];
-			if (count[i] > most)
-				most = count[i];
-		}
-		if (most <= 0)
-			continue;
-		if (n < 4 || least < 0)
-			least = 0; /* one lane after the other */
-		int seen = (most + LANES - 1) / LANES * LANES;
-		const float *q = tile->q + (size_t) lane * d;
-		float *o = tile->o + (size_t) lane * padded;
-		if (least > 0)
-			product_4(q, (size_t) d, d, tile->keys, ATTEND_KEYS, seen, tile->scores, ATTEND_KEYS, false);
-		for (int i = 0; i < n; i++) {
-			float *scores = tile->scores + i * ATTEND_KEYS;
-			if (count[i] <= 0)
-				continue;
-			if (!least)
-				product_1(q + (size_t) i * d, d, tile->keys, ATTEND_KEYS, seen, scores, false);
-			attend_weights(tile, lane + i, scores, count[i]);
-		}
-		if (least > 0)
-			product_4(tile->scores, ATTEND_KEYS, least, tile->values, (size_t) padded, padded, o,
-				(size_t) padded, true);
-		for (int i = 0; i < n; i++)
-			if (count[i] > least)
-				product_1(tile->scores + i * ATTEND_KEYS + least, count[i] - least,
-					tile->values + (size_t) least * padded, (size_t) padded, padded,
-					o + (size_t) i * padded, true);
-	}
-}
+/* Lanes of a tile: 16 sums where there are 32 registers, 8 where there are 16. */
+enum { TILE_LANES = LANES == 16 ? 8 : 4, TILE_SUMS = 2 * TILE_LANES };
 
 INLINE vec v_load_as(enum dtype dtype, const void *p, size_t at)
 {
@@ -124,106 +26,260 @@ INLINE vec v_load_as(enum dtype dtype, const void *p, size_t at)
 				     : v_load_bf16((const uint16_t *) p + at);
 }
 
-/* The LANES tokens from token `at` of the block on. */
-INLINE const void *run_of(enum dtype dtype, const void *const *runs, int at, size_t step)
+/* `count` rows of n elements, `from_step` and `to_step` elements apart */
+INLINE void copy_rows_as(
+	enum dtype dtype, const void *from, size_t from_step, int count, int n, float *to, size_t to_step)
 {
-	return (const char *) runs[at / VECTOR_LANES] + (size_t) (at % VECTOR_LANES) * step * dtype_bytes(dtype);
+	const char *row = from;
+	for (int r = 0; r < count; r++, row += from_step * dtype_bytes(dtype), to += to_step) {
+		int i = 0;
+		for (; i + LANES <= n; i += LANES)
+			v_store(to + i, v_load_as(dtype, row, (size_t) i));
+		if (i < n)
+			to_float(dtype, row + (size_t) i * dtype_bytes(dtype), n - i, to + i);
+	}
 }
 
-/* scores[ATTEND_KEYS] of one query: what product_1 computes from copied keys, to the bit. */
-INLINE void scores_of(
-	enum dtype dtype, const struct attend_pages *pages, const float *q, int d, int seen, float *scores)
+static TARGET void copy_rows(
+	enum dtype dtype, const void *from, size_t from_step, int count, int n, float *to, size_t to_step)
 {
-	size_t tokens = (size_t) pages->page_tokens;
-	int j = 0;
-	for (; j + 4 * LANES <= seen; j += 4 * LANES) {
-		const void *k0 = run_of(dtype, pages->keys, j, 1), *k1 = run_of(dtype, pages->keys, j + LANES, 1);
-		const void *k2 = run_of(dtype, pages->keys, j + 2 * LANES, 1),
-			   *k3 = run_of(dtype, pages->keys, j + 3 * LANES, 1);
-		vec s0 = v_set(0), s1 = s0, s2 = s0, s3 = s0;
-		size_t at = 0;
-		for (int i = 0; i < d; i++, at += tokens) {
-			vec v = v_set(q[i]);
-			s0 = v_fma(v, v_load_as(dtype, k0, at), s0), s1 = v_fma(v, v_load_as(dtype, k1, at), s1);
-			s2 = v_fma(v, v_load_as(dtype, k2, at), s2), s3 = v_fma(v, v_load_as(dtype, k3, at), s3);
+	switch (dtype) {
+	case DTYPE_FP32:
+		copy_rows_as(DTYPE_FP32, from, from_step, count, n, to, to_step);
+		break;
+	case DTYPE_FP16:
+		copy_rows_as(DTYPE_FP16, from, from_step, count, n, to, to_step);
+		break;
+	case DTYPE_BF16:
+		copy_rows_as(DTYPE_BF16, from, from_step, count, n, to, to_step);
+		break;
+	}
+}
+
+/* Whether the row at `row` · `step` elements begins a line of 64 bytes that the row before did not. */
+INLINE bool next_line(enum dtype dtype, size_t row, size_t step)
+{
+	return row * step * dtype_bytes(dtype) % 64 < step * dtype_bytes(dtype);
+}
+
+INLINE void ask_for(enum dtype dtype, const void *p, size_t at)
+{
+	__builtin_prefetch((const char *) p + at * dtype_bytes(dtype));
+}
+
+/* ---- scores */
+
+INLINE void scores_tile(enum dtype dtype, bool ahead, const struct attend_tile *tile, const struct attend_keys *keys,
+	int lanes, int lane, int vecs, int at)
+{
+	size_t d = (size_t) tile->head_dim, step = keys->key_step, k = 0;
+	const float *q = tile->q + (size_t) lane * d;
+	const char *from[4], *next[4];
+	vec sum[16], key[4];
+	EACH (s, lanes * vecs)
+		sum[s] = v_set(0);
+	EACH (v, vecs) {
+		int run = (at + v * LANES) / VECTOR_LANES, first = (at + v * LANES) % VECTOR_LANES;
+		from[v] = (const char *) keys->keys[run] + (size_t) first * dtype_bytes(dtype);
+		next[v] = ahead ? (const char *) keys->next->keys[run] : NULL;
+	}
+	for (size_t i = 0; i < d; i++, k += step) {
+		if (ahead && next_line(dtype, i, step))
+			EACH (v, vecs)
+				if (v % (VECTOR_LANES / LANES) == 0)
+					ask_for(dtype, next[v], k);
+		EACH (v, vecs)
+			key[v] = v_load_as(dtype, from[v], k);
+		EACH (l, lanes) {
+			vec x = v_set(q[(size_t) l * d + i]);
+			EACH (v, vecs)
+				sum[l * vecs + v] = v_fma(x, key[v], sum[l * vecs + v]);
 		}
-		v_store(scores + j, s0), v_store(scores + j + LANES, s1);
-		v_store(scores + j + 2 * LANES, s2), v_store(scores + j + 3 * LANES, s3);
 	}
-	for (; j < seen; j += LANES) {
-		const void *k0 = run_of(dtype, pages->keys, j, 1);
-		vec s = v_set(0);
-		size_t at = 0;
-		for (int i = 0; i < d; i++, at += tokens)
-			s = v_fma(v_set(q[i]), v_load_as(dtype, k0, at), s);
-		v_store(scores + j, s);
-	}
+	EACH (l, lanes)
+		EACH (v, vecs)
+			v_store(tile->scores + l * ATTEND_KEYS + at + v * LANES, sum[l * vecs + v]);
 }
 
-/* o[d] += weights[count] · values, `n` vectors of o at a time */
-INLINE void sum_values(
-	enum dtype dtype, const struct attend_pages *pages, const float *weights, int count, size_t d, float *o, int n)
+/* scores[lanes][ATTEND_KEYS], the first `seen` */
+INLINE void scores_of(enum dtype dtype, bool ahead, const struct attend_tile *tile, const struct attend_keys *keys,
+	int lanes, int lane, int seen)
 {
-	vec s0 = v_load(o), s1 = n > 1 ? v_load(o + LANES) : s0;
-	vec s2 = n > 2 ? v_load(o + 2 * LANES) : s0, s3 = n > 2 ? v_load(o + 3 * LANES) : s0;
-	for (int first = 0; first < count; first += VECTOR_LANES) {
-		const void *values = pages->values[first / VECTOR_LANES];
-		int end = count - first < VECTOR_LANES ? count - first : VECTOR_LANES;
-		size_t at = 0;
-		for (int t = 0; t < end; t++, at += d) {
-			vec v = v_set(weights[first + t]);
-			s0 = v_fma(v, v_load_as(dtype, values, at), s0);
-			if (n > 1)
-				s1 = v_fma(v, v_load_as(dtype, values, at + LANES), s1);
-			if (n > 2) {
-				s2 = v_fma(v, v_load_as(dtype, values, at + 2 * LANES), s2);
-				s3 = v_fma(v, v_load_as(dtype, values, at + 3 * LANES), s3);
+	int at = 0;
+	if (lanes * 4 <= TILE_SUMS)
+		for (; at + 4 * LANES <= seen; at += 4 * LANES)
+			scores_tile(dtype, ahead, tile, keys, lanes, lane, 4, at);
+	for (; at + 2 * LANES <= seen; at += 2 * LANES)
+		scores_tile(dtype, ahead, tile, keys, lanes, lane, 2, at);
+	for (; at < seen; at += LANES)
+		scores_tile(dtype, ahead, tile, keys, lanes, lane, 1, at);
+}
+
+/* ---- weights */
+
+/* 2^t for t ≤ 127, relative error below 3e-7 and exactly 0 where t < −126: 2^n · p(r), r in [−1/2, 1/2], p the minimax
+ * polynomial of degree 5 (error 8e-8). */
+INLINE vec v_weight(vec t)
+{
+	vec n = v_round(t), r = t - n;
+	vec p = v_fma(v_set(1.32764725e-3f), r, v_set(9.67554096e-3f));
+	p = v_fma(p, r, v_set(5.55071309e-2f));
+	p = v_fma(p, r, v_set(2.40221202e-1f));
+	p = v_fma(p, r, v_set(6.93146944e-1f));
+	return v_scale2(v_fma(p, r, v_set(1.00000012f)), n, t);
+}
+
+/* Sums so far scaled from one reference score to another. */
+static TARGET void rescale(const struct attend_tile *tile, int lane, float by)
+{
+	float *sum = tile->sum + (size_t) lane * VECTOR_LANES, *o = tile->o + (size_t) lane * tile->padded;
+	vec factor = v_weight(v_set(by));
+	for (int i = 0; i < VECTOR_LANES; i += LANES)
+		v_store(sum + i, v_load(sum + i) * factor);
+	for (int i = 0; i < tile->padded; i += LANES)
+		v_store(o + i, v_load(o + i) * factor);
+}
+
+/* Turns the scores of one lane into weights 2^(score − reference). The reference is the largest score so far when
+ * one last exceeded it by ATTEND_SLACK: weights up to 2^ATTEND_SLACK are as exact, and most blocks leave it alone. */
+INLINE void weights_until(const struct attend_tile *tile, int lane, float *scores, int end)
+{
+	float *sum = tile->sum + (size_t) lane * VECTOR_LANES, reference = tile->maximum[lane];
+	vec top = v_load(scores);
+	for (int j = LANES; j < end; j += LANES)
+		top = v_max(top, v_load(scores + j));
+	if (!v_all_below(top, reference + (float) ATTEND_SLACK)) {
+		float most = v_reduce_max(top);
+		if (most > reference) {
+			rescale(tile, lane, reference - most);
+			tile->maximum[lane] = reference = most;
+		}
+	}
+	vec shift = v_set(reference), total = v_load(sum);
+	for (int j = 0; j < end; j += LANES) {
+		vec weight = v_weight(v_load(scores + j) - shift);
+		v_store(scores + j, weight);
+		total = total + weight;
+	}
+	v_store(sum, total);
+}
+
+/* The first `count` scores; keys that are not seen are −∞: they add +0 to sums and are left out of values altogether. */
+INLINE void weights_of(const struct attend_tile *tile, int lane, float *scores, int count)
+{
+	int end = (count + LANES - 1) / LANES * LANES;
+	if (count == ATTEND_KEYS) {
+		weights_until(tile, lane, scores, ATTEND_KEYS);
+		return;
+	}
+	if (count < end)
+		v_store(scores + end - LANES,
+			v_keep(v_load(scores + end - LANES), LANES - (end - count), v_set(-__builtin_inff())));
+	weights_until(tile, lane, scores, end);
+}
+
+/* ---- sums of values */
+
+/* o[lanes][vecs · LANES] from column `column` on += weights[lanes][ATTEND_KEYS] · values, of keys from … to − 1 */
+INLINE void values_tile(enum dtype dtype, bool ahead, const struct attend_tile *tile, const struct attend_keys *keys,
+	int lanes, int lane, int vecs, int column, const float *weights, int from, int to)
+{
+	size_t padded = (size_t) tile->padded;
+	float *o = tile->o + (size_t) lane * padded + column;
+	vec sum[16], value[4];
+	EACH (l, lanes)
+		EACH (v, vecs)
+			sum[l * vecs + v] = v_load(o + (size_t) l * padded + v * LANES);
+	while (from < to) {
+		int run = from / VECTOR_LANES, end = (run + 1) * VECTOR_LANES < to ? (run + 1) * VECTOR_LANES : to;
+		size_t at = (size_t) (from % VECTOR_LANES) * keys->value_step + (size_t) column;
+		for (; from < end; from++, at += keys->value_step) {
+			if (ahead)
+				EACH (v, vecs)
+					if (v % (64 / LANES / (int) dtype_bytes(dtype)) == 0)
+						ask_for(dtype, keys->next->values[run], at + (size_t) (v * LANES));
+			EACH (v, vecs)
+				value[v] = v_load_as(dtype, keys->values[run], at + (size_t) (v * LANES));
+			EACH (l, lanes) {
+				vec w = v_set(weights[l * ATTEND_KEYS + from]);
+				EACH (v, vecs)
+					sum[l * vecs + v] = v_fma(w, value[v], sum[l * vecs + v]);
 			}
 		}
 	}
-	v_store(o, s0);
-	if (n > 1)
-		v_store(o + LANES, s1);
-	if (n > 2)
-		v_store(o + 2 * LANES, s2), v_store(o + 3 * LANES, s3);
+	EACH (l, lanes)
+		EACH (v, vecs)
+			v_store(o + (size_t) l * padded + v * LANES, sum[l * vecs + v]);
 }
 
-INLINE void attend_one_as(enum dtype dtype, const struct attend_tile *tile, const struct attend_pages *pages, int block)
+INLINE void values_of(enum dtype dtype, bool ahead, const struct attend_tile *tile, const struct attend_keys *keys,
+	int lanes, int lane, const float *weights, int from, int to)
 {
-	int count = tile->position[0] - block * ATTEND_KEYS + 1, d = tile->head_dim, i = 0;
-	if (count > ATTEND_KEYS)
-		count = ATTEND_KEYS;
-	if (count <= 0)
-		return;
-	scores_of(dtype, pages, tile->q, d, (count + LANES - 1) / LANES * LANES, tile->scores);
-	attend_weights(tile, 0, tile->scores, count);
-	struct attend_pages part = *pages;
-	for (int left = d / LANES; left;) {
-		int n = left >= 4 ? 4 : left >= 2 ? 2 : 1;
-		if (n == 4)
-			sum_values(dtype, &part, tile->scores, count, (size_t) d, tile->o + i, 4);
-		else if (n == 2)
-			sum_values(dtype, &part, tile->scores, count, (size_t) d, tile->o + i, 2);
-		else
-			sum_values(dtype, &part, tile->scores, count, (size_t) d, tile->o + i, 1);
-		for (int run = 0; run * VECTOR_LANES < count; run++)
-			part.values[run] = (const char *) part.values[run] + (size_t) (n * LANES) * dtype_bytes(dtype);
-		left -= n;
-		i += n * LANES;
+	int column = 0, columns = tile->padded;
+	if (lanes * 4 <= TILE_SUMS)
+		for (; column + 4 * LANES <= columns; column += 4 * LANES)
+			values_tile(dtype, ahead, tile, keys, lanes, lane, 4, column, weights, from, to);
+	for (; column + 2 * LANES <= columns; column += 2 * LANES)
+		values_tile(dtype, ahead, tile, keys, lanes, lane, 2, column, weights, from, to);
+	for (; column < columns; column += LANES)
+		values_tile(dtype, ahead, tile, keys, lanes, lane, 1, column, weights, from, to);
+}
+
+/* ---- a block */
+
+/* `lanes` queries from `lane` on, as far as each sees the block. */
+INLINE void attend_lanes(enum dtype dtype, bool ahead, const struct attend_tile *tile, const struct attend_keys *keys,
+	int lanes, int lane, int first)
+{
+	int count[ATTEND_LANES], most = 0, least = ATTEND_KEYS;
+	for (int l = 0; l < lanes; l++) {
+		count[l] = tile->position[lane + l] - first + 1;
+		count[l] = count[l] > ATTEND_KEYS ? ATTEND_KEYS : count[l] < 0 ? 0 : count[l];
+		least = count[l] < least ? count[l] : least;
+		most = count[l] > most ? count[l] : most;
 	}
+	if (!most)
+		return;
+	scores_of(dtype, ahead, tile, keys, lanes, lane, (most + LANES - 1) / LANES * LANES);
+	for (int l = 0; l < lanes; l++)
+		if (count[l])
+			weights_of(tile, lane + l, tile->scores + l * ATTEND_KEYS, count[l]);
+	if (least)
+		values_of(dtype, ahead, tile, keys, lanes, lane, tile->scores, 0, least);
+	for (int l = 0; l < lanes; l++)
+		if (count[l] > least)
+			values_of(
+				dtype, ahead, tile, keys, 1, lane + l, tile->scores + l * ATTEND_KEYS, least, count[l]);
 }
 
-static TARGET void attend_one(const struct attend_tile *tile, const struct attend_pages *pages, int block)
+INLINE void attend_as(
+	enum dtype dtype, bool ahead, const struct attend_tile *tile, const struct attend_keys *keys, int block)
 {
-	switch (pages->dtype) {
+	int lane = 0, first = block * ATTEND_KEYS;
+	for (; lane + TILE_LANES <= tile->lanes; lane += TILE_LANES)
+		attend_lanes(dtype, ahead, tile, keys, TILE_LANES, lane, first);
+	for (; TILE_LANES > 4 && lane + 4 <= tile->lanes; lane += 4)
+		attend_lanes(dtype, ahead, tile, keys, 4, lane, first);
+	for (; lane + 2 <= tile->lanes; lane += 2)
+		attend_lanes(dtype, ahead, tile, keys, 2, lane, first);
+	for (; lane < tile->lanes; lane++)
+		attend_lanes(dtype, ahead, tile, keys, 1, lane, first);
+}
+
+static TARGET void attend(const struct attend_tile *tile, const struct attend_keys *keys, int block)
+{
+	switch (keys->dtype) {
 	case DTYPE_FP32:
-		attend_one_as(DTYPE_FP32, tile, pages, block);
+		if (keys->next)
+			attend_as(DTYPE_FP32, true, tile, keys, block);
+		else
+			attend_as(DTYPE_FP32, false, tile, keys, block);
 		break;
 	case DTYPE_FP16:
-		attend_one_as(DTYPE_FP16, tile, pages, block);
+		attend_as(DTYPE_FP16, true, tile, keys, block);
 		break;
 	case DTYPE_BF16:
-		attend_one_as(DTYPE_BF16, tile, pages, block);
+		attend_as(DTYPE_BF16, true, tile, keys, block);
 		break;
 	case DTYPE_INT8: /* no KV is stored so */
 		break;

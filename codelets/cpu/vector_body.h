@@ -407,9 +407,7 @@ const struct vector_ops OPS = {
 	.rope = rope,
 	.gemm = gemm,
 	.attend = attend,
-	.attend_one = attend_one,
-	.load_keys = load_keys,
-	.load_values = load_values,
+	.copy_rows = copy_rows,
 	.largest = largest,
 	.sum_exp = sum_exp,
 };
