@@ -49,7 +49,7 @@ void call_terms(const struct work *work, double term[CURVE_TERMS])
 	curve_row_bytes(work->band_flops[0] > 0 ? 0 : work->bytes - work->weight_bytes - work->kv_bytes, term);
 }
 
-static const struct curve *curve_of(const struct call *c)
+const struct curve *call_curve(const struct call *c)
 {
 	const struct graph_machine *machine = &c->deployment->graph->machine;
 	for (int i = 0; i < machine->curves; i++)
@@ -73,7 +73,7 @@ static void estimate_by_curve(const struct curve *curve, const struct work *work
 
 double call_alone(const struct call *c, double seconds)
 {
-	const struct curve *curve = curve_of(c);
+	const struct curve *curve = call_curve(c);
 	double term[CURVE_TERMS];
 	if (!curve)
 		return seconds;
@@ -92,7 +92,7 @@ void call_estimate(const struct call *c, struct cost *cost, struct work *work, s
 	*flows = type->flows && d->routes ? type->flows(c, flow) : 0;
 	cost_of(&d->graph->machine, d->routes, call_device(c, 0)->part->device, work->flops * share, work->bytes * share, flow,
 		*flows, work->steps, cost);
-	const struct curve *curve = curve_of(c);
+	const struct curve *curve = call_curve(c);
 	if (curve)
 		estimate_by_curve(curve, work, cost);
 }

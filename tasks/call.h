@@ -61,6 +61,8 @@ extern const char *const call_kind_names[CALL_KINDS];
 double call_cost(const struct engine_call *call);
 /* Seconds of a call beside which no worker is busy, where the machine is a calibrated host, else `seconds`. */
 double call_alone(const struct call *call, double seconds);
+/* The curve of its kind on a calibrated host; NULL: there is none, and the roofline of a common core stands in. */
+const struct curve *call_curve(const struct call *call);
 /* What a host's curve goes by. */
 void call_terms(const struct work *work, double term[CURVE_TERMS]);
 /* The same, with what it consists of. `flow` [CALL_MAX_FLOWS] is filled, *flows says how many. */

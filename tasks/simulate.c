@@ -255,6 +255,22 @@ static int find_sets(const struct deployment *d, uint64_t *set, int most)
 	return n;
 }
 
+static void find_unknown(struct simulation *s, const struct deployment *d)
+{
+	bool told[CALL_KINDS] = { false };
+	size_t used = 0;
+	for (int i = 0; i < d->slot[0].calls && s->graph->machine.curves; i++) {
+		const struct call *call = &d->slot[0].call[i];
+		int kind = call->base.type->kind;
+		if (told[kind] || call_curve(call))
+			continue;
+		told[kind] = true;
+		int n = snprintf(s->without_curve + used, sizeof s->without_curve - used, "%s%s", used ? ", " : "",
+			call_kind_names[kind]);
+		used += n > 0 && used + (size_t) n < sizeof s->without_curve ? (size_t) n : 0;
+	}
+}
+
 int simulate_run(struct simulation *s, struct error *error)
 {
 	struct deployment *sketch;
@@ -268,6 +284,7 @@ int simulate_run(struct simulation *s, struct error *error)
 	if (code)
 		return code;
 	engine.sets = find_sets(sketch, set, 4 * MESH_MAX_DEVICES);
+	find_unknown(s, sketch);
 	deployment_destroy(sketch);
 	for (int i = 0; i < s->graph->mesh.devices; i++)
 		engine.devices |= (uint64_t) 1 << s->graph->mesh.part[i].device;

@@ -43,6 +43,7 @@ struct simulation {
 	struct deployment_account account[MESH_MAX_DEVICES];
 
 	/* set by simulate_run */
+	char without_curve[256];    /* on a calibrated host: kinds of task, joined by commas, that its card does not know */
 	struct task_record *record; /* ordered by start_s */
 	size_t records;
 	double start_s, end_s;      /* on the records' clock */

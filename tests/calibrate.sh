@@ -9,6 +9,7 @@ command -v python3 >/dev/null || { echo "1..0 # SKIP no python3"; exit 77; }
 work=$(mktemp -d "${TMPDIR:-/tmp}/calibrate.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 model="$OCTANT_SOURCE_DIR/tests/golden/models/mixtral"
+quickstart="$OCTANT_SOURCE_DIR/graphs/quickstart/model"
 . "$OCTANT_SOURCE_DIR/tests/tap.sh"
 
 # refuses WORDS ARGUMENTS...: exit status 2, one line with the words on standard error
@@ -65,18 +66,69 @@ same_tasks()
 	END
 }
 
+# Two workers, at a size where most time is spent in tasks. Tolerances are wide: the machine may have other work. What they
+# find is a kind that the card lacks, a worker that never works, a unit that is wrong.
+two_workers()
+{
+	"$OCTANT" calibrate --model "$quickstart" --repetitions 3 --memory 0.05 --workers 2 --set limits.sequences=16 \
+		--set limits.tokens_per_sequence=256 -o "$work/two.cfg" --quiet || return
+	for i in 1 2 3 4 5 6 7 8; do
+		echo "{\"id\": \"$i\", \"tokens\": [$(seq -s, 10 200)], \"max_new_tokens\": 8, \"ignore_eos\": true}"
+	done >"$work/eight.jsonl"
+	for i in 1 2 3; do
+		"$OCTANT" run --model "$quickstart" --input "$work/eight.jsonl" --output-dir "$work/two$i" --workers 2 \
+			--record-routing --quiet || return
+		"$OCTANT" simulate --against "$work/two$i" --machine "$work/two.cfg" --json >"$work/two$i.json" 2>"$work/err" || return
+		test ! -s "$work/err" || { cat "$work/err"; return 1; }
+	done
+	"$OCTANT" simulate --against "$work/two1" --machine "$work/two.cfg" --output-dir "$work/simulated2" || return
+	python3 - "$work/simulated2/trace.json" "$work"/two[123].json <<-'END'
+	import collections, json, sys
+	busy = collections.Counter()
+	for e in json.load(open(sys.argv[1]))["traceEvents"]:
+	    if e["ph"] == "X":
+	        busy[e["args"]["worker"]] += e["dur"]
+	assert len(busy) == 2 and min(busy.values()) > 0.1 * sum(busy.values()), busy
+	runs = [json.load(open(name)) for name in sys.argv[2:]]
+	best = min(runs, key=lambda run: run["figures"][0]["measured"]) # disturbed least
+	makespan, tasks = best["figures"][0], best["tasks"]
+	print(makespan, *tasks, sep="\n")
+	assert sum(t["predicted"] for t in tasks) <= 2.000001 * makespan["predicted"]
+	assert 1 / 20 < makespan["predicted"] / makespan["measured"] < 20
+	large = [t for t in tasks if t["measured"] > 0.1 * sum(t["measured"] for t in tasks)]
+	assert len(large) > 1
+	for t in large:
+	    assert 1 / 8 < t["predicted"] / t["measured"] < 8, t
+	END
+}
+
+# A kind that is not in the card is not silently made up.
+tells_what_is_missing()
+{
+	sed '/task = "experts"/,/^\t}/d' "$work/here.cfg" >"$work/less.cfg"
+	"$OCTANT" simulate --against "$work/run" --machine "$work/less.cfg" >"$work/out" 2>"$work/err" || return
+	cat "$work/err"
+	grep -q "no curve of experts" "$work/err"
+}
+
 foreign()
 {
 	sed 's/^cpu = .*/cpu = "Another";/' "$work/here.cfg" >"$work/foreign.cfg"
 	refuses "another machine" --against "$work/run" --machine "$work/foreign.cfg"
 }
 
-echo 1..7
+echo 1..9
 tap "a machine card is written" card
 tap "a run tells what is needed to simulate it" run
 tap "it is predicted, figure by figure and kind by kind" predicts
 tap "the simulation submits the run's tasks" same_tasks
+tap "a kind of task that the card lacks is named" tells_what_is_missing
 tap "a card of another machine is refused" foreign
 tap "a folder without a run is refused" refuses "finished octant run" --against "$work" --machine "$work/here.cfg"
 tap "a machine without curves is refused" refuses "no curves" --against "$work/run" --machine host
+if [ "$(nproc)" -ge 2 ]; then
+	tap "two workers are predicted" two_workers
+else
+	echo "ok 9 - two workers are predicted # SKIP there is one processor"
+fi
 exit $failed

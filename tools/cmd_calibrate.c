@@ -94,6 +94,25 @@ static void on_progress(void *context, int done, int of)
 		fprintf(stderr, "\rmeasuring %s: %d of %d ", c->measuring, done, of);
 }
 
+/* What the runtime costs with a policy, once each. */
+static int measure_runtime(struct command *c, const char *policy, struct error *error)
+{
+	struct calibrate_card *card = &c->card;
+	struct graph_runtime measured;
+	for (int i = 0; i < card->runtimes; i++)
+		if (!strcmp(card->runtime[i].policy, policy))
+			return 0;
+	if (card->runtimes == GRAPH_MAX_POLICIES)
+		return 0;
+	int code = calibrate_runtime(card->workers, policy, &measured, error);
+	for (int i = 0; !code && i < card->runtimes; i++)
+		if (!strcmp(card->runtime[i].policy, measured.policy))
+			return 0; /* the user's STARPU_SCHED decides */
+	if (!code)
+		card->runtime[card->runtimes++] = measured;
+	return code;
+}
+
 static int measure(struct command *c, const char *name, int workers, struct error *error)
 {
 	struct graph *graph = NULL;
@@ -108,31 +127,13 @@ static int measure(struct command *c, const char *name, int workers, struct erro
 		c->card.compute = graph->compute;
 		snprintf(c->card.model, sizeof c->card.model, "%s", graph->model.name);
 		options.graph = graph;
-		code = calibrate_measure(&options, &c->samples, error);
+		code = measure_runtime(c, graph->schedule.policy, error);
 	}
+	if (!code)
+		code = calibrate_measure(&options, &c->samples, error);
 	if (c->terminal && !code)
 		fputc('\n', stderr);
 	graph_destroy(graph);
-	return code;
-}
-
-/* The default policy first. */
-static int measure_runtime(struct command *c, struct error *error)
-{
-	static const char *const policies[] = { "homes", "eager", "prio", "ws", "lws", "dm", "dmda", "dmdas" };
-	int code = 0;
-	for (size_t i = 0; !code && i < sizeof policies / sizeof *policies; i++) {
-		struct graph_runtime *r = &c->card.runtime[c->card.runtimes];
-		if (c->terminal)
-			fprintf(stderr, "\rmeasuring the runtime, policy %s   ", policies[i]);
-		code = calibrate_runtime(c->card.workers, policies[i], r, error);
-		if (!code)
-			c->card.runtimes++;
-		if (!code && strcmp(r->policy, policies[i]))
-			break; /* the user's STARPU_SCHED decides */
-	}
-	if (c->terminal)
-		fputc('\n', stderr);
 	return code;
 }
 
@@ -271,7 +272,7 @@ static int perform(struct command *c, struct error *error)
 	snprintf(c->card.cpu, sizeof c->card.cpu, "%s", c->topology.cpu);
 	c->card.cores = c->topology.cores;
 	c->terminal = isatty(STDERR_FILENO) && !c->quiet;
-	int code = measure_runtime(c, error);
+	int code = measure_runtime(c, "homes", error); /* the default, first */
 	if (!code)
 		code = measure_all(c, error);
 	if (!code)

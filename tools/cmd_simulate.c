@@ -293,6 +293,10 @@ static int perform(struct command *c, struct error *error)
 	code = simulate_run(&c->simulation, error);
 	if (c->terminal)
 		fputc('\n', stderr);
+	if (!code && *c->simulation.without_curve)
+		fprintf(stderr, "octant: %s has no curve of %s, so that a common core's roofline stands in; octant calibrate %s "
+			"measures the tasks of this graph\n", c->graph->machine.name, c->simulation.without_curve, c->graph->path[0] ?
+			c->graph->path : "GRAPH");
 	bool bad = tasks && ferror(tasks);
 	if (tasks && (fclose(tasks) || bad) && !code)
 		code = error_set(error, ERROR_RUN, c->options.tasks, "cannot be written: %s", strerror(errno));
