@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "tasks/grain.h"
 #include "tasks/run.h"
 #include "tasks/touch.h"
 
@@ -128,6 +129,11 @@ static bool fits(const struct calibration *c, const struct calibrate_shape *shap
 static const struct call *call_of_record(const struct calibration *c, const struct task_record *r)
 {
 	const struct slot *slot = &c->deployment->slot[r->micro_batch % c->slots];
+	for (int i = 0; slot->merged && i < slot->grain->shares; i++) {
+		const struct engine_call *call = &slot->grain->share[i].base;
+		if (call->type->kind == (int) r->kind && call->layer == r->layer && call->share == r->devices)
+			return &slot->grain->share[i];
+	}
 	for (int i = 0; i < slot->calls; i++) {
 		const struct engine_call *call = &slot->call[i].base;
 		if (call->type->kind == (int) r->kind && call->layer == r->layer && call->devices == r->devices)

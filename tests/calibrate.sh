@@ -66,8 +66,8 @@ same_tasks()
 	END
 }
 
-# Two workers, at a size where most time is spent in tasks. Tolerances are wide: the machine may have other work. What they
-# find is a kind that the card lacks, a worker that never works, a unit that is wrong.
+# Two workers. Tolerances are wide: the machine may have other work. What they find is a kind that the card lacks, a worker
+# that never works, a unit that is wrong.
 two_workers()
 {
 	"$OCTANT" calibrate --model "$quickstart" --repetitions 3 --memory 0.05 --workers 2 --set limits.sequences=16 \
@@ -90,15 +90,14 @@ two_workers()
 	        busy[e["args"]["worker"]] += e["dur"]
 	assert len(busy) == 2 and min(busy.values()) > 0.1 * sum(busy.values()), busy
 	runs = [json.load(open(name)) for name in sys.argv[2:]]
-	best = min(runs, key=lambda run: run["figures"][0]["measured"]) # disturbed least
-	makespan, tasks = best["figures"][0], best["tasks"]
+	def least(part, name): # what disturbs a run only ever adds
+	    return min(f["measured"] for run in runs for f in run[part] if f["name"] == name)
+	makespan, tasks = runs[0]["figures"][0], runs[0]["tasks"]
 	print(makespan, *tasks, sep="\n")
 	assert sum(t["predicted"] for t in tasks) <= 2.000001 * makespan["predicted"]
-	assert 1 / 20 < makespan["predicted"] / makespan["measured"] < 20
-	large = [t for t in tasks if t["measured"] > 0.1 * sum(t["measured"] for t in tasks)]
-	assert len(large) > 1
-	for t in large:
-	    assert 1 / 8 < t["predicted"] / t["measured"] < 8, t
+	assert 1 / 30 < makespan["predicted"] / least("figures", "makespan_s") < 30
+	for t in tasks:
+	    assert 1 / 30 < t["predicted"] / least("tasks", t["name"]) < 10, t
 	END
 }
 
