@@ -147,12 +147,7 @@ static void finish_tile(
 	for (int row = 0; row < rows; row++) {
 		for (int head = 0; head < w->heads; head++) {
 			struct attend_tile tile = tile_of(w, space, rows, head / group);
-			int lane = row * group + head % group;
-			float *sum = tile.sum + (size_t) lane * VECTOR_LANES;
-			for (int half = VECTOR_LANES / 2; half; half /= 2)
-				for (int i = 0; i < half; i++)
-					sum[i] += sum[i + half];
-			vector->multiply(tile.o + (size_t) lane * (size_t) tile.padded, 1 / sum[0], d, out + head * d);
+			vector->attend_finish(&tile, row * group + head % group, out + head * d);
 		}
 		row_store(w->compute, out, w->heads * d, context + (size_t) row * stride * dtype_bytes(w->compute),
 			stride);

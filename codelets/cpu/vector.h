@@ -63,6 +63,8 @@ struct vector_ops {
 		float *y, size_t ldy);
 	/* One block of keys for all lanes that may see some of it. */
 	void (*attend)(const struct attend_tile *tile, const struct attend_keys *keys, int block);
+	/* out[head_dim] = o / the sum of weights, of one lane after its last block */
+	void (*attend_finish)(const struct attend_tile *tile, int lane, float *out);
 	/* to[count][n] = from[count][n], rows `from_step` and `to_step` elements apart */
 	void (*copy_rows)(
 		enum dtype dtype, const void *from, size_t from_step, int count, int n, float *to, size_t to_step);
