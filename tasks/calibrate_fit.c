@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Samples → curves: for each kind of task, non-negative least squares of relative errors, so that small tasks count as
- * much as large ones. The columns are the terms, and the terms times `company`: what a task takes longer beside others. */
+ * Samples → curves: for each kind of task, coefficients ≥ 0 with the least sum of relative errors, so that small tasks count
+ * as much as large ones, and one that was disturbed no more than another. The columns are the terms, and the terms times
+ * `company`: what a task takes longer beside others.
+ *
+ * The least sum of |errors| is found by least squares, again and again, each sample weighted by 1 / |its error before|
+ * (iteratively reweighted least squares: Holland, Welsch, Communications in Statistics A6, 1977). */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +25,30 @@ static double median(double *value, int count)
 	return count % 2 ? value[count / 2] : (value[count / 2 - 1] + value[count / 2]) / 2;
 }
 
+enum { ROUNDS = 8 };
+
+#define LEAST_ERROR 0.01 /* below, samples count the same */
+
+/* `a` [n][2 · CURVE_TERMS] by rows and `b` [n]: of relative times. */
+static int fit_rows(double *a, double *b, int n, double *x, struct error *error)
+{
+	enum { COLUMNS = 2 * CURVE_TERMS };
+	int code = fit_nonnegative(a, b, n, COLUMNS, x, error);
+	for (int round = 1; !code && round < ROUNDS; round++) {
+		for (int i = 0; i < n; i++) {
+			double *row = a + i * COLUMNS, weight = b[i], sum = 0; /* b is 1 times the weight so far */
+			for (int t = 0; t < COLUMNS; t++)
+				sum += row[t] / weight * x[t];
+			double next = 1 / sqrt(fmax(fabs(sum - 1), LEAST_ERROR));
+			for (int t = 0; t < COLUMNS; t++)
+				row[t] *= next / weight;
+			b[i] = next;
+		}
+		code = fit_nonnegative(a, b, n, COLUMNS, x, error);
+	}
+	return code;
+}
+
 static int fit_kind(const struct calibrate_samples *samples, int kind, struct curve *curve, double *a, double *b,
 	struct error *error)
 {
@@ -37,7 +65,7 @@ static int fit_kind(const struct calibrate_samples *samples, int kind, struct cu
 		}
 		b[n++] = 1;
 	}
-	int code = fit_nonnegative(a, b, n, 2 * CURVE_TERMS, x, error);
+	int code = fit_rows(a, b, n, x, error);
 	if (code)
 		return code;
 	*curve = (struct curve){ 0 };

@@ -115,6 +115,30 @@ static void curves_are_what_samples_were_made_by(void **state)
 	free(fitted);
 }
 
+/* One sample in five took three times as long: the others are the curve all the same. */
+static void disturbed_samples_do_not_bend_a_curve(void **state)
+{
+	static const struct curve made = { .alone = { [CURVE_CALL] = 2e-6, [CURVE_ROW_BYTES_1] = 2e-11, [CURVE_ROW_BYTES_16] = 4e-11,
+		[CURVE_ROW_BYTES] = 5e-11 } };
+	struct calibrate_sample sample[100];
+	struct calibrate_samples samples = { sample, 100, 100 };
+	struct curve *fitted = calloc(CALL_KINDS, sizeof *fitted);
+	struct error error = { 0 };
+	int count;
+	(void) state;
+	assert_non_null(fitted);
+	for (int i = 0; i < 100; i++) {
+		struct work work = work_rows(draw(1, 1e5), 1024);
+		sample[i] = (struct calibrate_sample){ .kind = TASK_SEND };
+		call_terms(&work, sample[i].term);
+		sample[i].seconds = curve_seconds(&made, sample[i].term, 0) * (i % 5 ? 1 : 3);
+	}
+	assert_int_equal(calibrate_fit(&samples, fitted, &count, &error), 0);
+	for (int i = 1; i < 100; i += i % 5 == 4 ? 2 : 1)
+		near(curve_seconds(&fitted[0], sample[i].term, 0), sample[i].seconds, 0.02);
+	free(fitted);
+}
+
 /* Between alone and busy a curve is linear. */
 static void company_makes_a_task_slower(void **state)
 {
@@ -265,6 +289,7 @@ int main(void)
 		cmocka_unit_test(a_fit_finds_what_made_the_numbers),
 		cmocka_unit_test(a_fit_gives_no_time_back),
 		cmocka_unit_test(curves_are_what_samples_were_made_by),
+		cmocka_unit_test(disturbed_samples_do_not_bend_a_curve),
 		cmocka_unit_test(company_makes_a_task_slower),
 		cmocka_unit_test(a_card_is_read_as_it_was_written),
 		cmocka_unit_test(absurd_cards_are_refused),

@@ -234,6 +234,40 @@ static void halves_of_attention_make_the_whole(void **state)
 	near(work_qkv(&wide, 100).bytes - a.bytes, 100 * 512 * 2, EXACT);
 }
 
+/* Experts of 3, 20 and 100 rows: of the first 4 rows 3 + 4 + 4, of the next 12 none, 12 and 12, of the next 32 none, 4 and 32;
+ * the other 52 are in no band. */
+static void rows_of_a_weight_lie_in_bands(void **state)
+{
+	const double weights = 3.0 * 64 * 32, band[] = { 11, 24, 36 };
+	struct expert_rows rows = { 0 };
+	(void) state;
+	expert_rows_add(&rows, 1, 3);
+	expert_rows_add(&rows, 1, 0);
+	expert_rows_add(&rows, 1, 20);
+	expert_rows_add(&rows, 1, 100);
+	struct work work = work_expert_rows(64, 32, DTYPE_BF16, DTYPE_BF16, &rows);
+	near(rows.groups, 3, EXACT);
+	near(work.flops, 2 * 123 * weights, EXACT);
+	near(work.weight_bytes, 3 * weights * 2, EXACT);
+	for (int i = 0; i < CURVE_ROW_BANDS; i++)
+		near(work.band_flops[i], 2 * band[i] * weights, EXACT);
+	/* the same through one matrix; and rows of a micro-batch in a product with each of its weights */
+	near(work_mlp(64, 32, DTYPE_BF16, DTYPE_BF16, 20).band_flops[2], 2 * 4 * weights, EXACT);
+	near(work_head(64, 1000, DTYPE_BF16, 2).band_flops[0], 2 * 2 * 64000.0, EXACT);
+	near(work_qkv(&whole, 100).band_flops[1], 2 * 12 * 512 * 1536.0, EXACT);
+}
+
+/* 20 MiB of rows: 1, 15 and 4 MiB. */
+static void bytes_of_rows_lie_in_bands(void **state)
+{
+	double term[CURVE_TERMS] = { 0 };
+	(void) state;
+	curve_row_bytes(20 * 1048576.0, term);
+	near(term[CURVE_ROW_BYTES_1], 1048576.0, EXACT);
+	near(term[CURVE_ROW_BYTES_16], 15 * 1048576.0, EXACT);
+	near(term[CURVE_ROW_BYTES], 4 * 1048576.0, EXACT);
+}
+
 /* ---- routing */
 
 static struct model *make_model(int layers, int experts, int top_k)
@@ -447,6 +481,8 @@ int main(void)
 		cmocka_unit_test(halves_of_attention_make_the_whole),
 		cmocka_unit_test(counts_add_up_and_no_expert_has_more_than_all_rows),
 		cmocka_unit_test(loads_follow_their_law),
+		cmocka_unit_test(rows_of_a_weight_lie_in_bands),
+		cmocka_unit_test(bytes_of_rows_lie_in_bands),
 		cmocka_unit_test(a_capacity_drops_what_is_beyond),
 		cmocka_unit_test(recordings_are_replayed),
 		cmocka_unit_test(wrong_routings_are_refused),
