@@ -238,7 +238,7 @@ const struct graph_key graph_keys[] = {
 	{"claims.kv_gb", KEY_NUMBER, "GB (1e9 bytes)", "no claim", NULL, 0, 1e9,
 		"of keys and values when `limits` are used up"},
 	{"claims.weights_gb_per_device", KEY_NUMBER, "GB (1e9 bytes)", "no claim", NULL, 0, 1e9,
-		"of weights on the fullest device"},
+		"of weights on the device that has most"},
 	{"claims.kv_gb_per_device", KEY_NUMBER, "GB (1e9 bytes)", "no claim", NULL, 0, 1e9,
 		"of the KV pool on the fullest device"},
 	{"claims.memory_gb_per_device", KEY_NUMBER, "GB (1e9 bytes)", "no claim", NULL, 0, 1e9,

@@ -12,6 +12,7 @@ libtasks_a_SOURCES += tasks/lower.c
 libtasks_a_SOURCES += tasks/message.c tasks/message.h
 libtasks_a_SOURCES += tasks/plan.c tasks/plan.h tasks/plan_internal.h
 libtasks_a_SOURCES += tasks/plan_claims.c tasks/plan_memory.c tasks/plan_time.c tasks/plan_why.c tasks/plan_work.c
+libtasks_a_SOURCES += tasks/pool.c tasks/pool.h
 libtasks_a_SOURCES += tasks/run.c tasks/run.h
 libtasks_a_SOURCES += tasks/simulate.c tasks/simulate.h
 libtasks_a_SOURCES += tasks/touch.c tasks/touch.h

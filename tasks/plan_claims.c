@@ -76,8 +76,12 @@ static void find_kv(const struct plan *plan, struct found *f)
 
 static void find_weights_device(const struct plan *plan, struct found *f)
 {
-	f->value = fullest(plan)->weights * 1e-9;
-	say(f, "device %d, as packed", fullest(plan)->device);
+	const struct plan_device *most = &plan->device[0]; /* need not be the fullest */
+	for (int d = 1; d < plan->graph->mesh.devices; d++)
+		if (plan->device[d].weights > most->weights)
+			most = &plan->device[d];
+	f->value = most->weights * 1e-9;
+	say(f, "device %d, as packed", most->device);
 }
 
 static void find_kv_device(const struct plan *plan, struct found *f)

@@ -9,83 +9,16 @@
 
 /* ---- sizes, and whether they fit */
 
-static int descending(const void *a, const void *b)
+/* Tokens of the longest sequence; one beyond the limit fails alone. */
+static int64_t longest_of(const struct simulation *s)
 {
-	int64_t x = *(const int64_t *) a, y = *(const int64_t *) b;
-	return (x < y) - (x > y);
-}
-
-/* Pages that a group's pool needs so that its share of the seats can be taken by the longest sequences. */
-static int wanted_pages(struct simulation *s, struct error *error)
-{
-	const struct graph *graph = s->graph;
-	int seats = (graph->limits.sequences + graph->mesh.groups - 1) / graph->mesh.groups;
-	int page = graph->kv.page_tokens;
-	int64_t *each = calloc((size_t) s->sequences + 1, sizeof *each);
-	if (!each)
-		return error_memory(error, "sizing the KV pools");
+	int64_t longest = 1;
 	for (int i = 0; i < s->sequences; i++) {
 		int64_t tokens = (int64_t) s->sequence[i].prompt_tokens + s->sequence[i].new_tokens;
-		if (tokens <= graph->limits.tokens_per_sequence) /* else it fails alone */
-			each[i] = (tokens + page - 1) / page;
+		if (tokens <= s->graph->limits.tokens_per_sequence && tokens > longest)
+			longest = tokens;
 	}
-	qsort(each, (size_t) s->sequences, sizeof *each, descending);
-	s->pages_wanted = 0;
-	for (int i = 0; i < s->sequences && i < seats; i++)
-		s->pages_wanted += each[i];
-	free(each);
-	if (s->pages_wanted < 1)
-		s->pages_wanted = 1;
-	return 0;
-}
-
-static double memory_of(const struct graph *graph, int part)
-{
-	const struct graph_machine *machine = &graph->machine;
-	return machine->given && !machine->host ? machine->device[graph->mesh.part[part].device].memory : 0;
-}
-
-/* Pages that fit beside weights and slots; `account` holds those of one page. */
-static int fitting_pages(struct simulation *s, int64_t *pages, struct error *error)
-{
-	const struct graph *graph = s->graph;
-	double most = INT32_MAX;
-	for (int i = 0; i < graph->mesh.devices; i++) {
-		const struct deployment_account *a = &s->account[i];
-		double memory = memory_of(graph, i), page = (double) a->kv, need = (double) (a->total + a->workspace);
-		if (memory <= 0)
-			continue;
-		if (need > memory)
-			return error_set(error, ERROR_INPUT, graph->path, "device %d of the machine \"%s\" has %.2f GB, but weights, "
-				"slots and one KV page need %.2f GB, %.2f GB more; more devices, fewer schedule.slots or a smaller "
-				"schedule.prefill.tokens would need less",
-				graph->mesh.part[i].device, graph->machine.name, memory * 1e-9, need * 1e-9, (need - memory) * 1e-9);
-		most = page > 0 ? fmin(most, floor((memory - need) / page) + 1) : most;
-	}
-	*pages = (int64_t) most;
-	return 0;
-}
-
-static int choose_pages(struct simulation *s, struct error *error)
-{
-	const struct graph *graph = s->graph;
-	int64_t fit = 0;
-	s->sizes.pages = 1;
-	int code = deployment_measure(graph, graph->compute, &s->sizes, s->account, error);
-	if (!code)
-		code = fitting_pages(s, &fit, error);
-	if (!code)
-		code = wanted_pages(s, error);
-	if (code)
-		return code;
-	if (graph->kv.pages > fit)
-		return error_set(error, ERROR_INPUT, graph->path, "kv.pages = %ld do not fit into the devices of the machine "
-			"\"%s\" beside weights and slots; at most %lld do",
-			graph->kv.pages, graph->machine.name, (long long) fit);
-	s->sizes.pages = graph->kv.pages > 0 ? graph->kv.pages : s->pages_wanted < fit ? s->pages_wanted : fit;
-	if (s->sizes.pages > INT32_MAX)
-		s->sizes.pages = INT32_MAX;
-	return deployment_measure(graph, graph->compute, &s->sizes, s->account, error);
+	return longest;
 }
 
 int simulate_prepare(struct simulation *s, struct error *error)
@@ -98,7 +31,7 @@ int simulate_prepare(struct simulation *s, struct error *error)
 	if (!graph->machine.host && graph->mesh.devices > 1 && !graph->machine.links)
 		return error_set(error, ERROR_INPUT, graph->path, "the machine \"%s\" has no links between its devices; "
 			"interconnect = { bandwidth = 56e9; }, or links = ( … ), would be right", graph->machine.name);
-	return choose_pages(s, error);
+	return pool_size(graph, longest_of(s), &s->sizes, &s->pool, error);
 }
 
 /* ---- within the simulation */
@@ -292,6 +225,23 @@ int simulate_run(struct simulation *s, struct error *error)
 	return code ? code : status;
 }
 
+/* Of the memory's verdict: what the fullest device holds, in the words of the plan. */
+static void explain_memory(const struct simulation *s, struct metrics *m)
+{
+	int fullest = 0;
+	for (int i = 1; i < m->devices; i++)
+		if (m->device[i].peak_bytes > m->device[fullest].peak_bytes)
+			fullest = i;
+	const struct deployment_account *a = &s->pool.account[fullest];
+	for (int i = 0; i < m->requirements; i++) {
+		struct metrics_requirement *r = &m->requirement[i];
+		if (r->holds >= 0 && !strcmp(r->name, "memory_gb_per_device"))
+			snprintf(r->why, sizeof r->why, "device %d: weights %.2f, KV pool %.2f (used %.2f), slots %.2f, workspace %.2f GB",
+				m->device[fullest].id, (double) a->weights * 1e-9, (double) a->kv * 1e-9,
+				m->device[fullest].kv_used_bytes * 1e-9, (double) a->activations * 1e-9, (double) a->workspace * 1e-9);
+	}
+}
+
 int simulate_metrics(const struct simulation *s, struct metrics *m, struct error *error)
 {
 	double pages = (double) s->sizes.pages * s->graph->mesh.groups;
@@ -304,13 +254,13 @@ int simulate_metrics(const struct simulation *s, struct metrics *m, struct error
 	m->recomputed_rows = s->counters.recomputed_rows;
 	m->micro_batches = s->counters.micro_batches;
 	for (int i = 0; i < m->devices; i++) {
-		const struct deployment_account *a = &s->account[i];
+		const struct deployment_account *a = &s->pool.account[i];
 		struct metrics_device *device = &m->device[i];
 		device->weight_bytes = (double) a->weights;
 		device->kv_bytes = (double) a->kv;
 		device->kv_used_bytes = pages > 0 ? (double) a->kv * (double) s->counters.pages_peak / pages : 0;
-		device->activation_bytes = (double) a->activations;
-		device->peak_bytes = (double) a->total;
+		device->activation_bytes = (double) (a->activations + a->workspace);
+		device->peak_bytes = pool_need(a); /* pools are taken at the start */
 	}
 	int code = metrics_tokens(m, s->result, s->sequences, s->start_s, s->end_s, error);
 	if (!code)
@@ -319,6 +269,7 @@ int simulate_metrics(const struct simulation *s, struct metrics *m, struct error
 	if (s->routing)
 		metrics_load(m, routing_load(s->routing), s->graph->model.layers, s->graph->model.experts);
 	metrics_judge(m, s->graph, true);
+	explain_memory(s, m);
 	return code;
 }
 

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include "runtime/metrics.h"
 #include "runtime/routing.h"
+#include "tasks/pool.h"
 #include "tasks/run.h"
 
 struct simulate_sequence {
@@ -39,8 +40,7 @@ struct simulation {
 
 	/* set by simulate_prepare */
 	struct deployment_sizes sizes;
-	int64_t pages_wanted; /* of a group's pool: what the sequences need when all that may run do */
-	struct deployment_account account[MESH_MAX_DEVICES];
+	struct pool pool;
 
 	/* set by simulate_run */
 	char without_curve[256];    /* on a calibrated host: kinds of task, joined by commas, that its card does not know */

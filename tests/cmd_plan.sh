@@ -64,6 +64,7 @@ PYTHON
 a_range()
 {
 	plans 0 tp2_ep2_pp2 --over prompt_tokens=128:10240 -o "$work/plan.svg" && test "$(grep -c '|' "$work/out")" = 9 &&
+		grep -q 'limits.tokens_per_sequence = 10368 for this workload' "$work/err" &&
 		python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' "$work/plan.svg" &&
 		plans 0 tp2_ep2_pp2 --over prompt_tokens=128:10240:5 --csv && python3 - "$work/out" <<'PYTHON'
 import csv, sys

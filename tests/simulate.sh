@@ -153,6 +153,40 @@ for words, least in ((["tp2_ep2_pp2", *first], 0.93), (["tp2_ep2_local", *first]
 PYTHON
 }
 
+# One rule for memory: the pool that the limits need, whatever the workload uses of it; and the same words where it does not fit.
+same_memory_as_the_plan()
+{
+	for command in plan simulate; do
+		"$OCTANT" $command tp2_ep2_pp2 --sequences 8 --prompt-tokens 200 --new-tokens 4 --json >"$work/$command.json"
+		test $? -le 1 || return 1
+		for misfit in 'machine.devices[0].memory=2e8' kv.pages=900000000; do
+			"$OCTANT" $command tp2_ep2_pp2 --sequences 8 --set "$misfit" 2>&1 && return 1
+		done >"$work/$command.said"
+	done
+	cmp "$work/plan.said" "$work/simulate.said" && test "$(wc -l <"$work/plan.said")" = 2 && python3 - "$work/plan.json" "$work/simulate.json" <<'PYTHON'
+import json, sys
+plan, sim = (json.load(open(path)) for path in sys.argv[1:])
+for a, b in zip(plan["devices"], sim["devices"]):
+    for key in "weight_bytes", "kv_bytes", "kv_used_bytes", "activation_bytes", "peak_bytes":
+        assert abs(a[key] - b[key]) <= 1, (key, a[key], b[key])
+    assert 10 * b["kv_used_bytes"] < b["kv_bytes"]
+a, b = ([r for r in m["requirements"] if r["name"] == "memory_gb_per_device"][0] for m in (plan, sim))
+assert a["why"] == b["why"] and "KV pool" in a["why"], (a, b)
+PYTHON
+}
+
+# Longer prompts than the limit allows raise it, and say so; a limit that is given stands. Without GRAPH, a model has its own.
+limits_and_defaults()
+{
+	for command in plan simulate; do
+		"$OCTANT" $command tp2_ep2_pp2 --sequences 2 --prompt-tokens 10240 --new-tokens 9 --json >"$work/out" 2>"$work/err"
+		test $? -le 1 && grep -q '"prompt_tokens": *20480' "$work/out" &&
+			test "$(cat "$work/err")" = 'octant: limits.tokens_per_sequence = 10249 for this workload; the graph says 10240' || return 1
+		"$OCTANT" $command --model "$model" --sequences 2 --prompt-tokens 20 --new-tokens 3 --json >"$work/out" 2>"$work/err"
+		test $? -le 1 && grep -q '"graph": *"default"' "$work/out" || return 1
+	done
+}
+
 # Buffers stay with their devices: what moves is said by collectives alone.
 nothing_else_moves()
 {
@@ -179,12 +213,14 @@ tap "the same words give the same bytes, with every policy" every_policy
 tap "metrics and trace agree, and verdicts are given" metrics_are_whole
 tap "a run submits the same tasks" same_everywhere
 tap "the plan says the same where it must" agrees_with_the_plan
+tap "memory is the plan's" same_memory_as_the_plan
+tap "limits and graphs that are not given" limits_and_defaults
 tap "and is near in pipelines that decode" near_the_plan_in_pipelines
 tap "StarPU itself moves nothing" nothing_else_moves
 tap "uneven routing costs" routing_counts
 tap "a graph of no name is refused" refuses "nosuch" nosuch
 tap "a policy that hangs is refused" refuses "heteroprio" tp2_ep2_pp2 --policy heteroprio
-tap "what does not fit is refused, with how much" refuses "more; more devices" tp2_ep2_pp2 --set \
+tap "what does not fit is refused, with how much" refuses "GB too much; " tp2_ep2_pp2 --set \
 	'machine.devices=({count=4;flops=1e12;bandwidth=1e12;memory=1e8;})'
 tap "too many pages are refused, with how many fit" refuses "at most" tp2_ep2_pp2 --set kv.pages=900000000
 tap "lengths that are none are refused" refuses "--prompt-tokens" tp2_ep2_pp2 --prompt-tokens [9,1]

@@ -14,6 +14,7 @@
 #include "tools/plan_change.h"
 #include "tools/plan_over.h"
 #include "tools/plan_print.h"
+#include "tools/workload_options.h"
 
 struct plan_command {
 	const char *graph[1];
@@ -31,17 +32,9 @@ struct plan_command {
 
 static const struct option_row rows[] = {
 	{ "--model", "DIR", OPTION_TEXT, AT(model), NULL, 0, 0, "a checkpoint in place of the graph's model card" },
-	{ "--machine", "FILE", OPTION_TEXT, AT(machine), NULL, 0, 0,
-		"a machine file, or one that ships (h100-sxm-8), in place of the graph's machine" },
-	{ "--sequences", "N", OPTION_OVERRIDE, 0, "require.workload.sequences", 0, 0, "sequences of the workload" },
-	{ "--prompt-tokens", "N", OPTION_OVERRIDE, 0, "require.workload.prompt_tokens", 0, 0,
-		"tokens of each prompt, or [least,greatest]: uniform, seeded" },
-	{ "--new-tokens", "N", OPTION_OVERRIDE, 0, "require.workload.new_tokens", 0, 0, "tokens generated for each" },
-	{ "--seed", "N", OPTION_OVERRIDE, 0, "require.workload.seed", 0, 0, "of the lengths, and of --routing" },
-	{ "--routing", "HOW", OPTION_TEXT, AT(routing), NULL, 0, 0,
-		"balanced, zipf:EXPONENT, power_law:EXPONENT, or replay:FILE (default: even on average)" },
-	{ "--capacity", "F", OPTION_NUMBER, AT(capacity), NULL, 0, 1e6,
-		"with --routing: an expert takes at most F times its even share, the rest is dropped (default: 0, all)" },
+	MACHINE_OPTION_ROW(struct plan_command),
+	WORKLOAD_OPTION_ROWS,
+	ROUTING_OPTION_ROWS(struct plan_command),
 	{ "--over", "KEY=A:B[:N]", OPTION_TEXT, AT(over), NULL, 0, 0,
 		"a table of N plans (default: 8) with KEY from A to B: prompt_tokens, sequences, or a graph's key" },
 	{ "--csv", NULL, OPTION_FLAG, AT(csv), NULL, 0, 0, "with --over: comma-separated values" },
@@ -60,10 +53,10 @@ static const struct option_table table = { "octant plan", rows, sizeof rows / si
 
 static void print_usage(void)
 {
-	puts("usage: octant plan GRAPH [OPTION]…\n\n"
+	puts("usage: octant plan [GRAPH] [OPTION]…\n\n"
 	     "What a deployment will do with a workload, in closed form: memory, FLOPs, bytes, communication, bubbles, times, and\n"
 	     "whether the requirements hold, why, and what would make them hold. GRAPH is a path, the name of a graph that\n"
-	     "ships, or default: the graph that this machine gets for --model.\n");
+	     "ships, or default: the graph that this machine gets for --model, as it is without GRAPH.\n");
 	options_print(&table);
 	puts("\nExit status: 0 done; 1 a requirement does not hold; 2 bad usage or input.\n\n"
 	     "example: octant plan tp2_ep2_pp2 --machine plan-4x64g-nvlink --over prompt_tokens=128:10240 -o plan.svg");
@@ -86,14 +79,23 @@ static int read_graph(void *context, const struct graph_override *more, int coun
 	return code;
 }
 
+/* For what --prompt-tokens, --new-tokens and --over ask for. */
+static int raise_limit(struct plan_command *c, struct error *error)
+{
+	struct plan_over_end end;
+	int code = c->over ? plan_over_end(c->over, &end, error) : 0;
+	struct graph_override last = { end.path, end.value };
+	return code ? code : workload_raise_limit(&c->overrides, c->over ? &last : NULL, read_graph, c, false, error);
+}
+
 static int prepare(struct plan_command *c, int argc, char **argv, struct error *error)
 {
 	int code = options_parse(&table, argc, argv, c, error);
 	if (code || c->help)
 		return code;
-	if (!c->graph[0])
-		return error_set(error, ERROR_INPUT, NULL, "no graph is named; octant plan GRAPH, such as octant plan tp2_ep2_pp2, would "
-			"be right");
+	if (!c->graph[0] && !c->model) /* with a model: the default graph, as octant run has it */
+		return error_set(error, ERROR_INPUT, NULL, "no graph is named; octant plan GRAPH, such as octant plan tp2_ep2_pp2, or "
+			"--model DIR for this machine's default graph would be right");
 	if (!c->over && (c->csv || c->output))
 		return error_set(error, ERROR_INPUT, NULL, "%s belongs to --over; --over prompt_tokens=128:10240, for example, would be "
 			"right", c->csv ? "--csv" : "--output");
@@ -111,7 +113,7 @@ static int prepare(struct plan_command *c, int argc, char **argv, struct error *
 		c->routing_options.capacity = c->capacity;
 		c->plan.routing = &c->routing_options;
 	}
-	return code;
+	return code ? code : raise_limit(c, error);
 }
 
 static int one_plan(struct plan_command *c, int *status, struct error *error)

@@ -10,6 +10,7 @@
 #include "tools/machine_file.h"
 #include "tools/options.h"
 #include "tools/search.h"
+#include "tools/workload_options.h"
 
 enum { DEFAULT_SIMULATED = 4 };
 
@@ -52,17 +53,9 @@ static const struct option_row rows[] = {
 	{ "--output", "FILE", OPTION_TEXT, AT(output), NULL, 0, 0, "an SVG picture: TTFT against tokens/ms a device" },
 	{ "--write", "FILE", OPTION_TEXT, AT(write), NULL, 0, 0, "the best as a complete graph description" },
 	{ "--model", "DIR", OPTION_TEXT, AT(model), NULL, 0, 0, "a checkpoint in place of the graph's model card" },
-	{ "--machine", "FILE", OPTION_TEXT, AT(machine), NULL, 0, 0,
-		"a machine file, or one that ships (h100-sxm-8), in place of the graph's machine" },
-	{ "--sequences", "N", OPTION_OVERRIDE, 0, "require.workload.sequences", 0, 0, "sequences of the workload" },
-	{ "--prompt-tokens", "N", OPTION_OVERRIDE, 0, "require.workload.prompt_tokens", 0, 0,
-		"tokens of each prompt, or [least,greatest]: uniform, seeded" },
-	{ "--new-tokens", "N", OPTION_OVERRIDE, 0, "require.workload.new_tokens", 0, 0, "tokens generated for each" },
-	{ "--seed", "N", OPTION_OVERRIDE, 0, "require.workload.seed", 0, 0, "of the lengths, and of --routing" },
-	{ "--routing", "HOW", OPTION_TEXT, AT(routing), NULL, 0, 0,
-		"balanced, zipf:EXPONENT, power_law:EXPONENT, or replay:FILE (default: even on average)" },
-	{ "--capacity", "F", OPTION_NUMBER, AT(capacity), NULL, 0, 1e6,
-		"with --routing: an expert takes at most F times its even share, the rest is dropped (default: 0, all)" },
+	MACHINE_OPTION_ROW(struct search_command),
+	WORKLOAD_OPTION_ROWS,
+	ROUTING_OPTION_ROWS(struct search_command),
 	{ "--tp-size", "N", OPTION_INTEGER, AT(tensor), NULL, 1, 64, "tensor ranks: only these are tried" },
 	{ "--ep-size", "N", OPTION_INTEGER, AT(experts), NULL, 1, 64, "expert groups, likewise" },
 	{ "--pp-size", "N", OPTION_INTEGER, AT(stages), NULL, 1, 64, "pipeline stages, likewise" },
@@ -170,7 +163,7 @@ static int prepare(struct search_command *c, int argc, char **argv, struct error
 	c->search.most_bubbles = c->most_bubbles;
 	c->search.exhaustive = c->exhaustive;
 	c->search.regardless = c->anyway;
-	return code;
+	return code ? code : workload_raise_limit(&c->overrides, NULL, read_graph, c, false, error);
 }
 
 /* The user's own options, for octant-sim. */

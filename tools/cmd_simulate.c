@@ -27,6 +27,7 @@
 #include "tools/replay.h"
 #include "tools/simulate_against.h"
 #include "tools/simulate_options.h"
+#include "tools/workload_options.h"
 
 struct command {
 	struct simulate_options options;
@@ -37,25 +38,39 @@ struct command {
 	struct simulation simulation;
 	struct metrics metrics;
 	bool terminal;
+	struct model model; /* of --model */
 	int64_t micro_batches;
 	bool failed; /* a sequence or a requirement */
 };
 
 /* ---- what the user gave */
 
+/* Reads the graph with the user's overrides and `more`. */
+static int load_graph(void *context, const struct graph_override *more, int count, struct graph **graph, struct error *error)
+{
+	const struct command *c = context;
+	const struct simulate_options *o = &c->options;
+	struct graph_override all[OPTIONS_MAX_OVERRIDES + 4];
+	memcpy(all, o->overrides.item, (size_t) o->overrides.count * sizeof *all);
+	for (int i = 0; i < count; i++)
+		all[o->overrides.count + i] = more[i];
+	struct graph_load load = { .name = o->graph, .model = o->model ? &c->model : NULL, .overrides = all,
+		.override_count = o->overrides.count + count, .cores = o->workers };
+	return graph_load(&load, graph, error);
+}
+
 static int read_graph(struct command *c, struct error *error)
 {
 	const struct simulate_options *o = &c->options;
-	struct model model;
 	char line[512];
-	struct graph_load load = {.name = o->graph, .model = o->model ? &model : NULL, .overrides = o->overrides.item,
-		.override_count = o->overrides.count, .cores = o->workers};
-	int code = o->model ? model_config_read(o->model, &model, error) : 0;
+	int code = o->model ? model_config_read(o->model, &c->model, error) : 0;
+	if (!code && !o->against && !o->input)
+		code = workload_raise_limit(&c->options.overrides, NULL, load_graph, c, o->quiet || engine_simulates(), error);
 	if (!code)
-		code = graph_load(&load, &c->graph, error);
+		code = load_graph(c, NULL, 0, &c->graph, error);
 	if (code)
 		return code;
-	for (int i = 0; o->model && !o->quiet && !o->against && graph_card_differs(c->graph, &model, i, line, sizeof line); i++)
+	for (int i = 0; o->model && !o->quiet && !o->against && graph_card_differs(c->graph, &c->model, i, line, sizeof line); i++)
 		fprintf(stderr, "octant: the checkpoint replaces the card: %s\n", line);
 	if (o->against) {
 		graph_set_compute(c->graph, c->replay.compute);

@@ -30,6 +30,7 @@ octant_SOURCES += tools/machine_file.c tools/machine_file.h
 octant_SOURCES += tools/plan_change.c tools/plan_change.h
 octant_SOURCES += tools/plan_json.c
 octant_SOURCES += tools/plan_over.c tools/plan_over.h
+octant_SOURCES += tools/workload_options.c tools/workload_options.h
 octant_SOURCES += tools/plan_print.c tools/plan_print.h
 octant_SOURCES += tools/plan_svg.c tools/plan_svg.h
 octant_SOURCES += tools/replay.c tools/replay.h

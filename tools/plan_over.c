@@ -63,6 +63,17 @@ wrong:
 		"16777216 and at most %d points would be right, such as prompt_tokens=128:10240", text, PLAN_OVER_POINTS);
 }
 
+int plan_over_end(const char *text, struct plan_over_end *end, struct error *error)
+{
+	struct over over;
+	int code = parse(text, &over, error);
+	if (code)
+		return code;
+	snprintf(end->path, sizeof end->path, "%s", over.path);
+	snprintf(end->value, sizeof end->value, "%d", over.value[over.count - 1]);
+	return 0;
+}
+
 static void keep(const struct plan *plan, int value, struct plan_point *p)
 {
 	double flops = 0;
@@ -84,21 +95,10 @@ static int make_point(const struct over *over, int value, const struct plan_opti
 {
 	struct graph *graph = NULL;
 	struct plan *plan = NULL;
-	char text[32], limit[32];
+	char text[32];
 	snprintf(text, sizeof text, "%d", value);
-	struct graph_override overrides[2] = { { over->path, text }, { "limits.tokens_per_sequence", limit } };
-	int more = 1, code = 0;
-	if (!strcmp(over->name, "prompt_tokens")) { /* a longer prompt than the limit allows raises the limit */
-		code = read(context, NULL, 0, &graph, error);
-		if (code)
-			return code;
-		int need = value + graph->workload.new_tokens;
-		snprintf(limit, sizeof limit, "%d", need > graph->limits.tokens_per_sequence ? need : graph->limits.tokens_per_sequence);
-		more = 2;
-		graph_destroy(graph);
-		graph = NULL;
-	}
-	code = read(context, overrides, more, &graph, error);
+	struct graph_override override = { over->path, text };
+	int code = read(context, &override, 1, &graph, error);
 	if (code && !strncmp(error->where, "--set ", 6) && !strcmp(error->where + 6, over->path))
 		snprintf(error->where, sizeof error->where, "--over");
 	if (!code)

@@ -21,6 +21,12 @@ struct plan_point {
  * Values are spaced evenly in their logarithm. Where a prompt of that many tokens exceeds the graph's limit, the limit is
  * raised for that point. Errors: ERROR_INPUT for a text that is none, and where no point can be planned; ERROR_RUN for
  * a picture that cannot be written. */
+/* The key that `text` varies and its last value. Errors: ERROR_INPUT. */
+struct plan_over_end {
+	char path[160], value[16];
+};
+int plan_over_end(const char *text, struct plan_over_end *end, struct error *error);
+
 int plan_over(const char *text, bool csv, const char *picture, const struct plan_options *options, plan_read *read,
 	void *context, struct error *error);
 

@@ -8,6 +8,7 @@
 #include "runtime/json_file.h"
 #include "runtime/workload.h"
 #include "tools/machine_file.h"
+#include "tools/workload_options.h"
 
 #define AT(field) offsetof(struct simulate_options, field)
 
@@ -21,26 +22,18 @@ static const struct option_row rows[] = {
 	{ "--no-trace", NULL, OPTION_FLAG, AT(no_trace), NULL, 0, 0, "write no trace.json" },
 	{ "--dump-tasks", "FILE", OPTION_TEXT, AT(tasks), NULL, 0, 0, "write a line for each task submitted" },
 
-	{ "--machine", "FILE", OPTION_TEXT, AT(machine), NULL, 0, 0,
-		"a machine file, or one that ships (h100-sxm-8), in place of the graph's machine" },
-	{ "--sequences", "N", OPTION_OVERRIDE, 0, "require.workload.sequences", 0, 0, "sequences of the workload" },
-	{ "--prompt-tokens", "N", OPTION_OVERRIDE, 0, "require.workload.prompt_tokens", 0, 0,
-		"tokens of each prompt, or [least,greatest]: uniform, seeded" },
-	{ "--new-tokens", "N", OPTION_OVERRIDE, 0, "require.workload.new_tokens", 0, 0, "tokens that each sequence gets" },
-	{ "--seed", "N", OPTION_OVERRIDE, 0, "require.workload.seed", 0, 0, "of the lengths, and of --routing" },
+	MACHINE_OPTION_ROW(struct simulate_options),
+	WORKLOAD_OPTION_ROWS,
 	{ "--input", "FILE", OPTION_TEXT, AT(input), NULL, 0, 0,
 		"sequences one by one: JSON lines with prompt_tokens and completion_tokens, as outputs.jsonl has them" },
-	{ "--routing", "HOW", OPTION_TEXT, AT(routing), NULL, 0, 0,
-		"balanced, zipf:EXPONENT, power_law:EXPONENT, or replay:FILE (default: even on average)" },
-	{ "--capacity", "F", OPTION_NUMBER, AT(capacity), NULL, 0, 1e6,
-		"with --routing: an expert takes at most F times its even share, the rest is dropped (default: 0, all)" },
+	ROUTING_OPTION_ROWS(struct simulate_options),
 	{ "--channels", "N", OPTION_INTEGER, AT(channels), NULL, 1, 16,
 		"collectives that one set of devices has under way at once (default: 1)" },
 	{ "--workers", "N", OPTION_INTEGER, AT(workers), NULL, 1, 64, "of a host machine (default: one a core)" },
 	{ "--submit-cost", "US", OPTION_NUMBER, AT(submit_us), NULL, 0, 1e6,
-		"microseconds that submitting a task takes (default: 0; StarPU on a CPU: about 3)" },
+		"microseconds that submitting a task takes (default: machine.runtime.submit_s, else 0; StarPU on a CPU: about 3)" },
 	{ "--task-cost", "US", OPTION_NUMBER, AT(task_us), NULL, 0, 1e6,
-		"microseconds that a worker spends on a task besides its own time (default: 0)" },
+		"microseconds of a worker for a task besides its own time and the launch (default: machine.runtime.task_s, else 0)" },
 	{ "--tp-size", "N", OPTION_OVERRIDE, 0, "mesh.tensor", 0, 0, "tensor ranks" },
 	{ "--ep-size", "N", OPTION_OVERRIDE, 0, "mesh.experts", 0, 0, "expert groups" },
 	{ "--pp-size", "N", OPTION_OVERRIDE, 0, "mesh.stages", 0, 0, "pipeline stages" },
@@ -61,9 +54,10 @@ static const struct option_table table = {
 
 void simulate_options_usage(void)
 {
-	puts("usage: octant simulate GRAPH [OPTION]…\n\n"
+	puts("usage: octant simulate [GRAPH] [OPTION]…\n\n"
 	     "A workload through a graph on the machine that the graph names, which need not exist: the batcher, tasks and\n"
-	     "scheduler of a run, with time from the cost model and from the links that collectives share.\n");
+	     "scheduler of a run, with time from the cost model and from the links that collectives share. Without GRAPH: the\n"
+	     "default graph that this machine gets for --model.\n");
 	options_print(&table);
 	puts("\noctant simulate --against RUN_DIR --machine CARD predicts what octant run did, by the card of octant calibrate.");
 	puts("\nExit status: 0 done; 1 a sequence or a requirement failed; 2 bad usage or input.\n\n"
@@ -84,9 +78,9 @@ int simulate_options_parse(int argc, char **argv, struct simulate_options *optio
 			"then --machine here.cfg, would be right");
 	if (options->against)
 		return machine_file_override(options->machine, &options->overrides, error);
-	if (!options->graph)
+	if (!options->graph && !options->model) /* with a model: the default graph, as octant run has it */
 		return error_set(error, ERROR_INPUT, NULL, "no graph is named; octant simulate GRAPH, such as octant simulate "
-			"tp2_ep2_pp2, would be right");
+			"tp2_ep2_pp2, or --model DIR for this machine's default graph would be right");
 	if (options->capacity > 0 && !options->routing)
 		return error_set(error, ERROR_INPUT, NULL, "--capacity needs --routing; --routing balanced, for example, would be "
 			"right");
