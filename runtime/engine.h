@@ -137,6 +137,8 @@ const char *engine_policy(const struct engine *engine);
 double engine_awake_s(const struct engine *engine);
 /* "StarPU 1.4.10, …": for --version. */
 const char *engine_version(void);
+/* ", SimGrid 3.32.0" where it simulates, else "". */
+const char *engine_simulator(void);
 
 /* The workers' scratch becomes at least `bytes` each. Only while no call is in flight. */
 int engine_reserve(struct engine *engine, size_t bytes, struct error *error);

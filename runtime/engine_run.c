@@ -45,6 +45,11 @@ static void remove_files(struct engine_crew *crew)
 	crew->folder[0] = 0;
 }
 
+const char *engine_simulator(void)
+{
+	return "";
+}
+
 bool engine_simulates(void)
 {
 	return false;

@@ -39,6 +39,13 @@ bool engine_simulates(void)
 	return true;
 }
 
+const char *engine_simulator(void)
+{
+	static char text[64];
+	snprintf(text, sizeof text, ", SimGrid %s", flows_version());
+	return text;
+}
+
 /* ---- into the simulation */
 
 /* Called by libstarpu's main, as a simulated thread. Its name is StarPU's. */

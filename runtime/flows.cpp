@@ -3,6 +3,7 @@
  * Flows between simulated hosts. In C++, as SimGrid starts communications that do not block nowhere else. */
 #include "runtime/flows.h"
 #include <simgrid/s4u.hpp>
+#include <simgrid/version.h>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -68,4 +69,14 @@ void flows_sleep(double seconds)
 {
 	if (seconds > 0)
 		s4u::this_actor::sleep_for(seconds);
+}
+
+extern "C" const char *flows_version(void)
+{
+	static const std::string text = [] {
+		int major, minor, patch;
+		sg_version_get(&major, &minor, &patch);
+		return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(patch);
+	}();
+	return text.c_str();
 }

@@ -29,6 +29,9 @@ void flows_compute(double alone_s, double busy_s, int workers);
 
 double flows_now(void);
 
+/* Of the SimGrid that is linked: "3.32.0". */
+const char *flows_version(void);
+
 #ifdef __cplusplus
 }
 #endif

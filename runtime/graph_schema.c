@@ -183,7 +183,8 @@ const struct graph_key graph_keys[] = {
 
 	{"compute", KEY_WORD, NULL, "bf16 for 16-bit weights where the machine has it, else fp32", COMPUTES, 0, 0,
 		"what kernels multiply in (fp16: on GPUs; int8: weights and rows, rounded); sums of floats are in FP32"},
-	{"residual", KEY_WORD, NULL, "\"fp32\"", DTYPES, 0, 0, "of the residual stream and of what collectives carry"},
+	{"residual", KEY_WORD, NULL, "\"fp32\"", DTYPES, 0, 0,
+		"of the residual stream and of what is joined, gathered, combined and sent (see what collectives carry)"},
 
 	{"schedule", KEY_GROUP, NULL, "all defaults", NULL, 0, 0, "how micro-batches are made and ordered"},
 	{"schedule.policy", KEY_WORD, NULL, "\"homes\"", POLICIES, 0, 0,

@@ -92,7 +92,7 @@ int graph_source_find(const char *name, char *found, size_t size, struct error *
 	code = nearest ? error_set(error, ERROR_INPUT, name, "is neither a file nor a shipped graph; did you mean %s?",
 				 nearest)
 		       : error_set(error, ERROR_INPUT, name,
-				 "is neither a file nor a shipped graph; a path, or one of: %s",
+				 "is neither a file nor a shipped graph; a path, or one of: %s, default (with --model DIR)",
 				 *text ? text : "(none is installed)");
 	graph_source_list_free(names);
 	return code;

@@ -146,6 +146,13 @@ bad_options()
 		refuses '--sequences' tp2_ep2_pp2 --sequences 0
 }
 
+# One sequence is not "1 sequences"; names that no graph has get the list, the default among them.
+words()
+{
+	"$OCTANT" plan tp2_ep2_pp2 --sequences 1 --quick | grep -q '^workload: 1 sequence, prompt of ' &&
+		refuses 'uneven_layers, default (with --model DIR)' nosuch && refuses 'says nothing' /dev/null
+}
+
 routing_shows()
 {
 	plans 1 tp2_ep2_pp2 --routing zipf:1.2 --capacity 1.5 --quick && grep -q 'largest / mean load of an expert .*dropped [1-9]' "$work/out"
@@ -160,6 +167,7 @@ tap "machines that ship can be planned on" machines_that_ship
 tap "two nodes" two_nodes
 tap "wrong machines are refused" bad_machines
 tap "wrong options are refused" bad_options
+tap "what one sequence and unknown graphs are called" words
 tap "routing that is not even is shown" routing_shows
 tap "--help has an example" sh -c '"$OCTANT" plan --help | grep -q "^example: octant plan"'
 echo "1..$number"

@@ -148,12 +148,38 @@ other_models()
 simulated()
 {
 	test -x "$OCTANT-sim" || { searches 1 tp2_ep2_pp2 --simulate 1 --anyway --set "$workload" && grep -q 'not built' "$work/err"; return; }
-	set -- tp2_ep2_pp2 --set "$workload" --simulate 3 --json --tp-size 1 --pp-size 4 --set residual=fp32
+	set -- tp2_ep2_pp2 --set "$workload" --simulate 3 --near 0 --json --tp-size 1 --pp-size 4 --set residual=fp32
 	searches 0 "$@" && cp "$work/out" "$work/first" && python3 - <<'PYTHON' && searches 0 "$@" && cmp "$work/out" "$work/first"
 import json, os
 found = [c["simulated"] for c in json.load(open(os.environ["work"] + "/out"))["candidates"]]
 values = [s["makespan_s"] for s in found[:3]]
 assert values == sorted(values) and all(s is None for s in found[3:])
+PYTHON
+}
+
+# A switch and further links stay what they are.
+links_stay()
+{
+	searches 0 tp2_ep2_pp2 $small --anyway --simulate 0 --tp-size 2 --ep-size 2 --pp-size 2 --write "$work/links.cfg" \
+		--set 'machine.links=({ from = 0; to = 1; bandwidth = 50e9; latency_s = 3e-6; })' &&
+		grep -q 'name = "PCIe 5.0 x16 through one switch"' "$work/links.cfg" && test "$(grep -v '^#' "$work/links.cfg" | grep -c 'from = ')" = 1 &&
+		"$OCTANT" graph check "$work/links.cfg"
+}
+
+# Simulated are the neighbours of the best too, so that it is never worse, and no more than asked for.
+neighbours()
+{
+	test -x "$OCTANT-sim" || return 0
+	set -- tp2_ep2_pp2 --set "$workload" --simulate 2 --json --tp-size 2 --ep-size 2 --pp-size 2 --anyway --set residual=fp32
+	for near in 0 6; do
+		searches 0 "$@" --near $near --top 100 && cp "$work/out" "$work/near$near" || return 1
+	done
+	python3 - <<'PYTHON'
+import json, os
+few, more = (json.load(open(os.environ["work"] + "/near" + n))["candidates"] for n in "06")
+count = lambda found: sum(c["simulated"] is not None for c in found)
+assert count(few) == 2 and 2 < count(more) <= 8, (count(few), count(more))
+assert more[0]["simulated"]["makespan_s"] <= few[0]["simulated"]["makespan_s"]
 PYTHON
 }
 
@@ -181,6 +207,8 @@ tap "the same output with one thread and with four" same_twice
 tap "--devices" more_devices
 tap "a dense model, and routing that is not even" other_models
 tap "the best are simulated and ranked by that" simulated
+tap "--write keeps a switch beside other links" links_stay
+tap "neighbours of the best are simulated" neighbours
 tap "wrong options are refused" bad_options
 tap "--help has an example" sh -c '"$OCTANT" search --help | grep -q "^example: octant search"'
 echo "1..$number"

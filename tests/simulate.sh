@@ -38,7 +38,14 @@ every_policy()
 {
 	for policy in homes eager prio ws lws dm dmda dmdas; do
 		repeats "$policy" || { echo "policy $policy"; return 1; }
+		cp "$work/repeat1/metrics.json" "$work/$policy.json"
 	done
+	# with one worker that may run a task only the order is left to choose: by priority, by readiness, or from the own queue
+	python3 - "$work" <<'PYTHON'
+import json, sys
+time = {p: json.load(open(f"{sys.argv[1]}/{p}.json"))["makespan_s"] for p in "homes eager prio ws lws dm dmda dmdas".split()}
+assert time["homes"] == time["prio"] == time["dmdas"] and time["dm"] == time["dmda"] == time["eager"] and time["ws"] == time["lws"], time
+PYTHON
 }
 
 metrics_are_whole()
@@ -218,6 +225,7 @@ tap "limits and graphs that are not given" limits_and_defaults
 tap "and is near in pipelines that decode" near_the_plan_in_pipelines
 tap "StarPU itself moves nothing" nothing_else_moves
 tap "uneven routing costs" routing_counts
+tap "octant-sim says which SimGrid it has" sh -c '"$OCTANT-sim" --version | grep -q "StarPU 1.*, SimGrid [0-9][.0-9]*,"'
 tap "a graph of no name is refused" refuses "nosuch" nosuch
 tap "a policy that hangs is refused" refuses "heteroprio" tp2_ep2_pp2 --policy heteroprio
 tap "what does not fit is refused, with how much" refuses "GB too much; " tp2_ep2_pp2 --set \

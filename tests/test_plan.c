@@ -85,6 +85,11 @@ static void sizes_of_the_deployment_plan(void **state)
 	assert_false(claim_of(m.plan, "parameters")->holds); /* 10 B are declared */
 	near(claim_of(m.plan, "kv_gb")->value, 128 * 10240.0 * 32768 * 1e-9, 1e-9); /* 40 GiB */
 	assert_true(claim_of(m.plan, "kv_gb")->holds);
+	double most_weights = 0; /* of the device with most, which is not the fullest: the first stage has the embedding */
+	for (int d = 0; d < m.graph->mesh.devices; d++)
+		most_weights = fmax(most_weights, m.plan->device[d].weights);
+	near(claim_of(m.plan, "weights_gb_per_device")->value, most_weights * 1e-9, 1e-9);
+	assert_true(m.plan->device[2].total > m.plan->device[0].total && m.plan->device[2].weights < most_weights);
 	double kv = 0, weights = 0;
 	for (int d = 0; d < 4; d++) {
 		kv += m.plan->device[d].kv;

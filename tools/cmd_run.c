@@ -58,14 +58,21 @@ static void on_signal(int number)
 
 /* ---- what the user gave */
 
-/* One line; `octant graph show --model` has both sides' values. */
+/* One line: key, the checkpoint's value, and the card's. */
 static void tell_differences(const struct graph *graph, const struct model *model)
 {
+	static const char says[] = ": the card says ", instead[] = ", the checkpoint ";
 	char line[512];
-	for (int i = 0; graph_card_differs(graph, model, i, line, sizeof line); i++)
-		fprintf(stderr, "%s%.*s", i ? ", " : "octant: the checkpoint's own values replace the card's of ",
-			(int) strcspn(line, ":"), line);
-	if (graph_card_differs(graph, model, 0, line, sizeof line))
+	int told = 0;
+	for (; graph_card_differs(graph, model, told, line, sizeof line); told++) {
+		char *card = strstr(line, says), *own = card ? strstr(card, instead) : NULL;
+		if (!own)
+			continue;
+		*card = *own = '\0';
+		fprintf(stderr, "%s%s %s (card %s)", told ? ", " : "octant: the checkpoint's own values replace the card's: ", line,
+			own + strlen(instead), card + strlen(says));
+	}
+	if (told)
 		fputc('\n', stderr);
 }
 

@@ -18,7 +18,7 @@ struct search_command {
 	const char *graph[1];
 	const char *model, *machine, *routing, *goal, *output, *write;
 	double capacity, most_exposed, most_bubbles;
-	int devices, tensor, experts, stages, simulate, top, threads;
+	int devices, tensor, experts, stages, simulate, near, top, threads;
 	bool json, csv, exhaustive, anyway, help;
 	struct option_overrides overrides;
 
@@ -39,6 +39,8 @@ static const struct option_row rows[] = {
 		"of the machine's first kind (default: as many as it has)" },
 	{ "--simulate", "K", OPTION_INTEGER, AT(simulate), NULL, 0, 1000,
 		"simulate the best K and rank these anew (default: 4, where octant-sim is built)" },
+	{ "--near", "N", OPTION_INTEGER, AT(near), NULL, 0, 1000,
+		"then simulate up to N schedules that differ from the best simulated in one key (default: as many as --simulate)" },
 	{ "--top", "N", OPTION_INTEGER, AT(top), NULL, 1, 1 << 20, "candidates that are shown (default: 16)" },
 	{ "--max-exposed", "SHARE", OPTION_NUMBER, AT(most_exposed), NULL, 1e-6, 1,
 		"required beside the graph's: communication that nothing hides, of the prefill window (default: 1)" },
@@ -122,7 +124,7 @@ static void keep_command(struct search_command *c, int argc, char **argv)
 
 static int prepare(struct search_command *c, int argc, char **argv, struct error *error)
 {
-	c->simulate = -1;
+	c->simulate = c->near = -1;
 	c->top = 16;
 	c->most_exposed = c->most_bubbles = 1;
 	int code = options_parse(&table, argc, argv, c, error);
@@ -166,6 +168,11 @@ static int prepare(struct search_command *c, int argc, char **argv, struct error
 	return code ? code : workload_raise_limit(&c->overrides, NULL, read_graph, c, false, error);
 }
 
+static int count_of(int given)
+{
+	return given < 0 ? DEFAULT_SIMULATED : given;
+}
+
 /* The user's own options, for octant-sim. */
 static int simulate(struct search_command *c, struct error *error)
 {
@@ -197,7 +204,8 @@ static int simulate(struct search_command *c, struct error *error)
 		argument[count++] = set[i];
 	}
 	if (!code)
-		code = search_simulate(&c->search, c->graph[0], argument, c->simulate < 0 ? DEFAULT_SIMULATED : c->simulate, error);
+		code = search_simulate(&c->search, c->graph[0], argument, count_of(c->simulate), count_of(c->near < 0 ? c->simulate : c->near),
+			error);
 	while (sets)
 		free(set[--sets]);
 	free(set);

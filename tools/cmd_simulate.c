@@ -241,7 +241,7 @@ static int write_files(const struct command *c, const char *metrics, struct erro
 static void print_summary(const struct command *c)
 {
 	const struct metrics *m = &c->metrics;
-	printf("simulated on %s: %lld sequences finished, %lld failed in ", m->machine, (long long) m->finished,
+	printf("simulated on %s: %lld sequence%s finished, %lld failed in ", m->machine, (long long) m->finished, m->finished == 1 ? "" : "s",
 		(long long) m->failed);
 	metrics_print_rates(m);
 	metrics_print_requirements(m);

@@ -3,7 +3,7 @@
 # build/octant, and the scripts beside it. One line a module, headers too, in alphabetical order:
 # octant_SOURCES += tools/NAME.c tools/NAME.h
 
-EXTRA_DIST += tools/build tools/check tools/common.sh tools/make_model tools/quickstart tools/setup tools/starpu.sh
+EXTRA_DIST += tools/build tools/check tools/common.sh tools/make_model tools/plan_table tools/quickstart tools/setup tools/starpu.sh
 octant_SOURCES += tools/bench.c tools/bench.h
 octant_SOURCES += tools/bench_print.c
 octant_SOURCES += tools/calibrate_card.c tools/calibrate_card.h

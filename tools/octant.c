@@ -48,9 +48,9 @@ static void print_version(void)
 	char regex[64] = "";
 	unsigned hwloc = hwloc_get_api_version();
 	pcre2_config(PCRE2_CONFIG_VERSION, regex);
-	printf("octant %s (%s, hwloc API %u.%u, libconfig %d.%d.%d, jansson %s, PCRE2 %s, utf8proc %s, "
+	printf("octant %s (%s%s, hwloc API %u.%u, libconfig %d.%d.%d, jansson %s, PCRE2 %s, utf8proc %s, "
 	       "libxsmm %s)\n", PACKAGE_VERSION,
-		engine_version(), hwloc >> 16, hwloc >> 8 & 0xff, LIBCONFIG_VER_MAJOR, LIBCONFIG_VER_MINOR,
+		engine_version(), engine_simulator(), hwloc >> 16, hwloc >> 8 & 0xff, LIBCONFIG_VER_MAJOR, LIBCONFIG_VER_MINOR,
 		LIBCONFIG_VER_REVISION, JANSSON_VERSION, regex, utf8proc_version(), LIBXSMM_CONFIG_VERSION);
 }
 

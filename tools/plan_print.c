@@ -44,7 +44,7 @@ static void print_head(const struct plan *plan, FILE *f)
 	fprintf(f, "%s: %s on %s, tensor %d × experts %d × stages %d on %d devices, %s, residual stream %s\n", g->name, g->model.name,
 		g->machine.name, g->mesh.tensor, g->mesh.experts, g->mesh.stages, g->mesh.devices, dtype_name(g->compute),
 		dtype_name(g->residual));
-	fprintf(f, "workload: %d sequences, prompts of ", w->sequences);
+	fprintf(f, "workload: %d sequence%s, prompt%s of ", w->sequences, w->sequences == 1 ? "" : "s", w->sequences == 1 ? "" : "s");
 	if (w->prompt_min == w->prompt_max)
 		fprintf(f, "%d tokens, ", w->prompt_min);
 	else

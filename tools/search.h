@@ -8,7 +8,8 @@
  *   coarse     every base with a grid of schedules                                search_plan.c
  *   fine       neighbours of the best by the goal and of the Pareto front, one key changed at a time, until none is
  *              better
- *   simulated  the best few by octant-sim, one process after the other            search_simulate.c
+ *   simulated  the best few by octant-sim, one process after the other, then     search_simulate.c
+ *              neighbours of the best simulated, best planned first, from each that is better on, so many in all
  *
  * The same input gives the same output: threads fill places that are numbered before, and ties go to the lower number. */
 #ifndef OCTANT_TOOLS_SEARCH_H
@@ -101,6 +102,8 @@ const char *search_interleave_name(int interleave);
 
 /* search_plan.c: fills candidates and best. Errors: ERROR_INPUT where no candidate can be planned, ERROR_MEMORY. */
 int search_run(struct search *search, struct error *error);
+/* Adds and plans the candidates that differ from `centre` in one key of the schedule, and ranks all anew. */
+int search_neighbours(struct search *search, int centre, struct error *error);
 double search_value(const struct search *search, const struct search_figures *figures, double memory); /* less is better */
 /* By how much a limit beyond the graph's requirements is missed: which, value and limit; 0: it holds. */
 double search_limits_missed(const struct search *search, const struct search_figures *figures, const char **name, double *value,
@@ -110,8 +113,9 @@ int search_rank(struct search *search, struct error *error);
 int search_bound(const struct search *search, struct search_candidate *candidate, struct error *error);
 void search_free(struct search *search);
 
-/* search_simulate.c: the first `count` of best, then ranks these anew. `arguments`: options to pass on, NULL-terminated. */
-int search_simulate(struct search *search, const char *graph, const char *const *arguments, int count, struct error *error);
+/* search_simulate.c: the first `count` of best and up to `near` neighbours, then ranks these anew. `arguments`: options to pass on, NULL-terminated. */
+int search_simulate(struct search *search, const char *graph, const char *const *arguments, int count, int near,
+	struct error *error);
 
 /* search_print.c */
 void search_print(const struct search *search, int rows, FILE *file);

@@ -405,6 +405,16 @@ int search_run(struct search *s, struct error *error)
 	return code;
 }
 
+int search_neighbours(struct search *s, int centre, struct error *error)
+{
+	struct work_list list = { .search = s, .lock = PTHREAD_MUTEX_INITIALIZER, .failed = -1 };
+	int code = add_neighbours(s, centre, error);
+	if (!code && (code = plan_all(s, &list)))
+		*error = list.error;
+	pthread_mutex_destroy(&list.lock);
+	return code ? code : search_rank(s, error);
+}
+
 int search_bound(const struct search *s, struct search_candidate *c, struct error *error)
 {
 	struct graph *graph = malloc(sizeof *graph);

@@ -58,7 +58,8 @@ static bool is_shown(const struct search *s, int rank)
 void search_print(const struct search *s, int rows, FILE *file)
 {
 	const struct graph *g = s->base[0].graph;
-	fprintf(file, "%s: %s on %s; %d sequences, prompts of ", g->name, g->model.name, g->machine.name, g->workload.sequences);
+	fprintf(file, "%s: %s on %s; %d sequence%s, prompts of ", g->name, g->model.name, g->machine.name, g->workload.sequences,
+		g->workload.sequences == 1 ? "" : "s");
 	if (g->workload.prompt_min < g->workload.prompt_max)
 		fprintf(file, "%d to ", g->workload.prompt_min);
 	fprintf(file, "%d tokens, %d new tokens each\n%d candidates planned, %d more do not fit; %d meshes, %d with their chains and "

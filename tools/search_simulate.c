@@ -148,19 +148,85 @@ static int choose(const struct search *s, int count, int *chosen)
 	return found;
 }
 
-int search_simulate(struct search *s, const char *graph, const char *const *arguments, int count, struct error *error)
+static bool is_simulated(const struct search_candidate *c)
+{
+	return c->simulated.makespan > 0;
+}
+
+/* Whether some simulated one of the same base has the same planned figures, so that nothing else is to be expected. */
+static bool has_simulated_twin(const struct search *s, const struct search_candidate *c)
+{
+	for (int i = 0; i < s->ranked && is_simulated(&s->candidate[s->best[i]]); i++) {
+		const struct search_candidate *d = &s->candidate[s->best[i]];
+		if (d->base == c->base && !memcmp(&d->planned, &c->planned, sizeof c->planned))
+			return true;
+	}
+	return false;
+}
+
+static int keys_that_differ(const struct search_candidate *a, const struct search_candidate *b)
+{
+	int n = 0;
+	for (int k = 0; k < SEARCH_KEYS; k++)
+		n += a->key[k] != b->key[k];
+	return n;
+}
+
+/* The best planned neighbour of the best simulated; −1: all are known. */
+static int next_neighbour(const struct search *s)
+{
+	const struct search_candidate *centre = &s->candidate[s->best[0]];
+	for (int i = 0; i < s->ranked; i++) {
+		const struct search_candidate *c = &s->candidate[s->best[i]];
+		if (!is_simulated(c) && c->base == centre->base && keys_that_differ(c, centre) == 1
+			&& (s->regardless || c->miss <= 0) && !has_simulated_twin(s, c))
+			return s->best[i];
+	}
+	return -1;
+}
+
+static void tell(const char *what, int i, int of)
+{
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\rsimulating %s %d of %d ", what, i, of);
+}
+
+/* Up to `near` neighbours of the best simulated, which each may replace. */
+static int simulate_near(struct search *s, int near, const char *simulator, const char *graph, const char *const *arguments,
+	struct error *error)
+{
+	int code = search_rank(s, error), centre = -1;
+	for (int i = 0; !code && i < near && is_simulated(&s->candidate[s->best[0]]); i++) {
+		if (s->best[0] != centre) {
+			centre = s->best[0];
+			code = search_neighbours(s, centre, error);
+		}
+		int next = code ? -1 : next_neighbour(s);
+		if (next < 0)
+			break;
+		tell("neighbour", i + 1, near);
+		code = simulate(s, &s->candidate[next], simulator, graph, arguments, error);
+		if (!code)
+			code = search_rank(s, error);
+	}
+	return code;
+}
+
+int search_simulate(struct search *s, const char *graph, const char *const *arguments, int count, int near,
+	struct error *error)
 {
 	char simulator[4096];
 	int *chosen = calloc((size_t) count + 1, sizeof *chosen);
 	int code = chosen ? find_simulator(simulator, sizeof simulator, error) : error_memory(error, "searching");
 	int found = code ? 0 : choose(s, count, chosen);
 	for (int i = 0; !code && i < found; i++) {
-		if (isatty(STDERR_FILENO))
-			fprintf(stderr, "\rsimulating %d of %d ", i + 1, found);
+		tell("candidate", i + 1, found);
 		code = simulate(s, &s->candidate[chosen[i]], simulator, graph, arguments, error);
 	}
+	if (!code && found)
+		code = simulate_near(s, near, simulator, graph, arguments, error);
 	if (found && isatty(STDERR_FILENO))
-		fputs("\r                          \r", stderr);
+		fprintf(stderr, "\r%40s\r", "");
 	free(chosen);
 	return code ? code : search_rank(s, error);
 }

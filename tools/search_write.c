@@ -43,16 +43,16 @@ static bool same_device(const struct graph_device *a, const struct graph_device 
 		&& a->launch_s == b->launch_s;
 }
 
-/* One switch with an equal link to each device, as `interconnect` makes it. */
-static bool is_switch(const struct graph_machine *m)
+/* How many of the first links are one switch with an equal link to each device, as `interconnect` makes it; 0: none. */
+static int switch_links(const struct graph_machine *m)
 {
-	if (!m->interconnect[0] || m->links != m->devices)
-		return false;
-	for (int i = 0; i < m->links; i++)
+	if (!m->interconnect[0] || m->links < m->devices)
+		return 0;
+	for (int i = 0; i < m->devices; i++)
 		if (m->link[i].from != i || m->link[i].to != -1 || m->link[i].bandwidth != m->link[0].bandwidth
 			|| m->link[i].latency_s != m->link[0].latency_s)
-			return false;
-	return true;
+			return 0;
+	return m->devices;
 }
 
 static void write_machine(FILE *f, const struct graph_machine *m)
@@ -74,13 +74,15 @@ static void write_machine(FILE *f, const struct graph_machine *m)
 			R(d->bandwidth_efficiency), R(d->memory), R(d->launch_s));
 	}
 	fputs(m->devices ? "\n\t);\n" : "", f);
-	if (is_switch(m)) {
+	int first_link = switch_links(m);
+	if (first_link) {
 		fputs("\tinterconnect = {\n\t\tname = ", f);
 		write_string(f, m->interconnect);
 		fprintf(f, ";\n\t\tbandwidth = %s;\n\t\tlatency_s = %s;\n\t};\n", R(m->link[0].bandwidth), R(2 * m->link[0].latency_s));
-	} else if (m->links) {
+	}
+	if (first_link < m->links) {
 		fputs("\tlinks = (\n", f);
-		for (int i = 0; i < m->links; i++)
+		for (int i = first_link; i < m->links; i++)
 			fprintf(f, "\t\t{ from = %d; to = %d; bandwidth = %s; latency_s = %s; }%s\n", m->link[i].from, m->link[i].to,
 				R(m->link[i].bandwidth), R(m->link[i].latency_s), i < m->links - 1 ? "," : "");
 		fputs("\t);\n", f);
