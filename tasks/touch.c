@@ -2,6 +2,7 @@
  *
  * Rehearsing a run for the memory that it uses, and touching that. */
 #include "tasks/touch.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "tasks/call.h"
@@ -176,7 +177,8 @@ static void add_device(struct touching *t, int index, const struct touch_need *n
 {
 	const struct deployment *d = t->deployment;
 	const struct device_part *device = &d->device[index];
-	size_t pages = (size_t) (need->pages < d->sizes.pages ? need->pages : d->sizes.pages);
+	double most = TOUCH_KV_BYTES / ((double) deployment_page_bytes(d->graph) * d->mesh->groups);
+	size_t pages = (size_t) fmin(fmin((double) need->pages, (double) d->sizes.pages), most);
 	for (int s = 0; s < d->sizes.slots && s < need->slots; s++)
 		add_message(t, device, &d->slot[s].message[index], need->rows[s], need->samples[s]);
 	for (int l = 0; l < device->layers; l++)

@@ -18,6 +18,10 @@
 /* Rehearsed are the first so many micro-batches: those that take slots and pages for the first time. */
 #define TOUCH_MICRO_BATCHES 1024
 
+/* Of KV pools no more than so many bytes, all devices together: what needs more runs for minutes, of which touching the rest
+ * on the way is a percent, while doing so beforehand would let its user wait for seconds. */
+#define TOUCH_KV_BYTES ((double) (1 << 30))
+
 struct touch_need {
 	int *rows, *samples; /* [slots] of the largest micro-batch in each slot */
 	int slots;

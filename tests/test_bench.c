@@ -121,11 +121,11 @@ static const struct bench_task *task(int kind)
 static void shares_are_what_numbers_say(void **state)
 {
 	struct calibrate_sample sample[] = {
-		{ .kind = TASK_EXPERTS, .calls = 2, .seconds = 2e-3, .term = { 1, 2e8, 0, 1e6, 0, 0 } },
-		{ .kind = TASK_EXPERTS, .calls = 2, .seconds = 2e-3, .term = { 1, 2e8, 0, 1e6, 0, 0 } },
-		{ .kind = TASK_ATTENTION, .calls = 1, .seconds = 2e-3, .term = { 1, 1e7, 1e7, 1e6, 9e6, 1e7 } },
-		{ .kind = TASK_ROUTE, .calls = 1, .seconds = 1e-3, .term = { 1, 5e7, 0, 0, 0, 100 } },
-		{ .kind = TASK_EMBED, .calls = 1, .seconds = 1e-6, .term = { 1, 0, 0, 0, 0, 1000 } },
+		{ .kind = TASK_EXPERTS, .calls = 2, .seconds = 2e-3, .flops = 2e8, .bytes = 1e6 },
+		{ .kind = TASK_EXPERTS, .calls = 2, .seconds = 2e-3, .flops = 2e8, .bytes = 1e6 },
+		{ .kind = TASK_ATTENTION, .calls = 1, .seconds = 2e-3, .flops = 2e7, .bytes = 2e7 },
+		{ .kind = TASK_ROUTE, .calls = 1, .seconds = 1e-3, .flops = 5e7, .bytes = 100 },
+		{ .kind = TASK_EMBED, .calls = 1, .seconds = 1e-6, .flops = 0, .bytes = 1000 },
 		{ .kind = TASK_SAMPLE, .calls = 1, .seconds = 0 },
 	};
 	struct calibrate_samples samples = { sample, sizeof sample / sizeof *sample, 0 };
