@@ -183,6 +183,30 @@ assert more[0]["simulated"]["makespan_s"] <= few[0]["simulated"]["makespan_s"]
 PYTHON
 }
 
+# plan_best reaches the goals, and the table of the language reference says what it simulates to.
+table_matches()
+{
+	test -x "$OCTANT-sim" || return 0
+	"$OCTANT" simulate plan_best --json >"$work/best.json" || return 1
+	python3 - "$OCTANT_SOURCE_DIR/graphs/README.md" "$work/best.json" <<'PYTHON'
+import json, re, sys
+cells = {}
+for line in open(sys.argv[1]):
+    if line.startswith("| ") and line.count("|") == 6:
+        row = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        cells.setdefault(row[0], row[1])
+m = json.load(open(sys.argv[2]))
+assert m["exposed_comm_share_prefill"] <= 0.05 and m["bubble_share_prefill"] <= 0.08
+assert cells["mesh, tensor × experts × stages"] == "{tensor} × {experts} × {stages}".format(**m["mesh"]), cells
+assert cells["exposed communication in prefill"] == "%.1f %%" % (100 * m["exposed_comm_share_prefill"])
+assert cells["bubbles in prefill"] == "%.1f %%" % (100 * m["bubble_share_prefill"])
+assert cells["prefill (TTFT), ms"] == "%.1f" % (1e3 * m["ttft_s"]["max"])
+assert cells["makespan, ms"] == "%.1f" % (1e3 * m["makespan_s"])
+factors = re.findall(r"\((\d\.\d\d) ×\)", cells["its lower bound, ms"])
+assert factors and float(factors[0]) <= 1.10, cells["its lower bound, ms"]
+PYTHON
+}
+
 bad_options()
 {
 	refuses 'no graph is named' &&
@@ -209,6 +233,7 @@ tap "a dense model, and routing that is not even" other_models
 tap "the best are simulated and ranked by that" simulated
 tap "--write keeps a switch beside other links" links_stay
 tap "neighbours of the best are simulated" neighbours
+tap "plan_best reaches its goals, and its table is right" table_matches
 tap "wrong options are refused" bad_options
 tap "--help has an example" sh -c '"$OCTANT" search --help | grep -q "^example: octant search"'
 echo "1..$number"
