@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import random
+import resource
 import subprocess
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -85,13 +86,16 @@ def write_input(path, vocab, sequences, prompt, new):
 
 
 def run(octant, model, folder, graph, sequences, prompt, new, options, vocab=Model.vocab):
-    """One run; what its metrics.json says. Its outputs lie in FOLDER/out."""
+    """One run; what its metrics.json says, and cpu_s of the whole process, which a busy machine disturbs less than its
+    rates. Its outputs lie in FOLDER/out."""
     source, out = os.path.join(folder, "input.jsonl"), os.path.join(folder, "out")
     write_input(source, vocab, sequences, prompt, new)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([octant, "run"] + ([graph] if graph else []) + [
         "--model", model, "--input", source, "--output-dir", out, "--force", "--quiet", "--no-trace"] + options, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     with open(os.path.join(out, "metrics.json")) as file:
-        return json.load(file)
+        return dict(json.load(file), cpu_s=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def sets(keys):
