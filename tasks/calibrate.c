@@ -173,6 +173,7 @@ static void gather(struct calibration *c, const struct task_record *records, siz
 		call_terms(&work, term);
 		sample[r->kind].kind = (int) r->kind;
 		sample[r->kind].flops += work.flops;
+		sample[r->kind].key_flops += work.key_flops;
 		sample[r->kind].bytes += work.bytes;
 		for (int t = 0; t < CURVE_TERMS; t++)
 			sample[r->kind].term[t] += term[t];
@@ -188,6 +189,7 @@ static void gather(struct calibration *c, const struct task_record *records, siz
 		for (int t = 0; t < CURVE_TERMS; t++)
 			sample[k].term[t] /= calls[k];
 		sample[k].flops /= calls[k];
+		sample[k].key_flops /= calls[k];
 		sample[k].bytes /= calls[k];
 		sample[k].seconds /= calls[k];
 	}

@@ -28,7 +28,7 @@ struct calibrate_sample { /* all tasks of one kind in one micro-batch, on averag
 	int kind;
 	int shape, calls;             /* index of the shape; tasks of the kind */
 	int segments, rows, position; /* the micro-batch's shape */
-	double flops, bytes;          /* of a task, as tasks/work.h counts them */
+	double flops, key_flops, bytes; /* of a task, as tasks/work.h counts them */
 	double term[CURVE_TERMS];
 	double seconds;
 	double company; /* share of the other workers that were busy meanwhile */

@@ -27,7 +27,7 @@ static int set_up(void **state)
 	graph.schedule.prefill_tokens = 1024;
 	bench.graph = &graph;
 	bench.workers = 2;
-	bench.limits = (struct bench_limits){ { .fp32_flops = 1e11, .bf16_flops = 2e11, .bandwidth = 2e10 }, 5e-6 };
+	bench.limits = (struct bench_limits){ { .fp32_flops = 1e11, .bf16_flops = 2e11, .int8_flops = 4e11, .bandwidth = 2e10 }, 5e-6 };
 	return 0;
 }
 
@@ -123,9 +123,9 @@ static void shares_are_what_numbers_say(void **state)
 	struct calibrate_sample sample[] = {
 		{ .kind = TASK_EXPERTS, .calls = 2, .seconds = 2e-3, .flops = 2e8, .bytes = 1e6 },
 		{ .kind = TASK_EXPERTS, .calls = 2, .seconds = 2e-3, .flops = 2e8, .bytes = 1e6 },
-		{ .kind = TASK_ATTENTION, .calls = 1, .seconds = 2e-3, .flops = 2e7, .bytes = 2e7 },
+		{ .kind = TASK_ATTENTION, .calls = 1, .seconds = 2e-3, .flops = 2e7, .key_flops = 1e7, .bytes = 2e7 },
 		{ .kind = TASK_ROUTE, .calls = 1, .seconds = 1e-3, .flops = 5e7, .bytes = 100 },
-		{ .kind = TASK_EMBED, .calls = 1, .seconds = 1e-6, .flops = 0, .bytes = 1000 },
+		{ .kind = TASK_EMBED, .calls = 1, .seconds = 1e-6, .bytes = 1000 },
 		{ .kind = TASK_SAMPLE, .calls = 1, .seconds = 0 },
 	};
 	struct calibrate_samples samples = { sample, sizeof sample / sizeof *sample, 0 };
@@ -157,6 +157,34 @@ static void shares_are_what_numbers_say(void **state)
 	near(c->limit_share, (4e-3 + 1e-3 + 0.5e-3 + 1000 / 2e10) / 20e-3);
 }
 
+/* Keys that are stored in FP16 are multiplied in FP32; matrices in the graph's type. */
+static void keys_have_their_own_peak(void **state)
+{
+	static const struct {
+		enum dtype compute, keys;
+		double limit;
+	} cases[] = {
+		{ DTYPE_BF16, DTYPE_FP16, 0.4e-3 + 0.5e-3 },
+		{ DTYPE_BF16, DTYPE_BF16, 0.4e-3 + 0.25e-3 },
+		{ DTYPE_FP32, DTYPE_FP32, 0.8e-3 + 0.5e-3 },
+		{ DTYPE_INT8, DTYPE_FP16, 0.2e-3 + 0.5e-3 },
+	};
+	(void) state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct calibrate_sample sample = { .kind = TASK_ATTENTION, .calls = 1, .seconds = 2e-3, .flops = 1.3e8,
+			.key_flops = 0.5e8, .bytes = 1 };
+		struct calibrate_samples samples = { &sample, 1, 1 };
+		double span = 10e-3;
+		set_up(state);
+		graph.compute = cases[i].compute;
+		graph.kv.dtype = cases[i].keys;
+		parse("8x128", true);
+		bench_shape(&bench);
+		bench_evaluate(&bench, &samples, &span);
+		near(task(TASK_ATTENTION)->limit_share, cases[i].limit / 2e-3);
+	}
+}
+
 static void what_does_not_fit_has_no_rate(void **state)
 {
 	struct calibrate_samples none = { 0 };
@@ -176,6 +204,7 @@ int main(void)
 		cmocka_unit_test_setup(too_many_sizes_are_refused, set_up),
 		cmocka_unit_test_setup(micro_batches_follow_the_schedule, set_up),
 		cmocka_unit_test_setup(shares_are_what_numbers_say, set_up),
+		cmocka_unit_test_setup(keys_have_their_own_peak, set_up),
 		cmocka_unit_test_setup(what_does_not_fit_has_no_rate, set_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

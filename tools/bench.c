@@ -76,18 +76,25 @@ void bench_shape(struct bench *bench)
 	}
 }
 
+static double peak(const struct topology_speed *speed, enum dtype dtype)
+{
+	double own = dtype == DTYPE_BF16 ? speed->bf16_flops : dtype == DTYPE_INT8 ? speed->int8_flops : 0;
+	return own > 0 ? own : speed->fp32_flops;
+}
+
 /* Routers, norms and sampling calculate in FP32 whatever the graph's `compute` is. */
-static double peak(const struct bench *bench, int kind)
+static double compute_seconds(const struct bench *bench, const struct bench_task *task)
 {
 	const struct topology_speed *speed = &bench->limits.speed;
-	enum dtype compute = kind == TASK_ROUTE || kind == TASK_SAMPLE ? DTYPE_FP32 : bench->graph->compute;
-	double dots = compute == DTYPE_BF16 ? speed->bf16_flops : compute == DTYPE_INT8 ? speed->int8_flops : 0;
-	return dots > 0 ? dots : speed->fp32_flops;
+	bool fp32 = task->kind == TASK_ROUTE || task->kind == TASK_SAMPLE;
+	enum dtype keys = bench->graph->compute == DTYPE_FP32 ? DTYPE_FP32 : bench->graph->kv.dtype;
+	return (task->flops - task->key_flops) / peak(speed, fp32 ? DTYPE_FP32 : bench->graph->compute)
+		+ task->key_flops / peak(speed, keys);
 }
 
 static void judge(const struct bench *bench, struct bench_task *task)
 {
-	double compute = task->flops / peak(bench, task->kind), memory = task->bytes / bench->limits.speed.bandwidth;
+	double compute = compute_seconds(bench, task), memory = task->bytes / bench->limits.speed.bandwidth;
 	double limit = fmax(compute, memory);
 	task->bound = limit < bench->limits.call_s ? BENCH_CALL : compute > memory ? BENCH_COMPUTE : BENCH_MEMORY;
 	task->limit_share = limit / task->seconds;
@@ -105,6 +112,7 @@ static void add_sample(struct bench_case *c, const struct calibrate_sample *s)
 	task->calls += s->calls;
 	task->seconds += s->calls * s->seconds;
 	task->flops += s->calls * s->flops;
+	task->key_flops += s->calls * s->key_flops;
 	task->bytes += s->calls * s->bytes;
 }
 
@@ -123,6 +131,7 @@ static void evaluate(const struct bench *bench, struct bench_case *c)
 		busy += task->time_share;
 		task->seconds /= task->calls;
 		task->flops /= task->calls;
+		task->key_flops /= task->calls;
 		task->bytes /= task->calls;
 		judge(bench, task);
 		c->limit_share += task->limit_share * task->time_share;

@@ -6,7 +6,8 @@
  *   limit of a task = max(FLOPs / peak, bytes / bandwidth), of one worker while all of them work
  *   share           = limit / measured seconds
  *
- * FLOPs and bytes are tasks/work.h's: the least that must be done and moved. A share above 1 says that bytes came from a
+ * The peak is of what a kind multiplies in: matrices in the graph's `compute`, routers, sampling, and attention over keys that
+ * are not stored in BF16 in FP32. FLOPs and bytes are tasks/work.h's: the least that must be done and moved. A share above 1 says that bytes came from a
  * cache which the count takes for memory. Three things can bind: compute, memory, or the call, where the limit of the
  * whole task is less than what the runtime needs to start it. */
 #ifndef OCTANT_TOOLS_BENCH_H
@@ -35,7 +36,7 @@ struct bench_task { /* all tasks of one kind in one case */
 	int kind;
 	double calls;          /* of all micro-batches in flight */
 	double seconds;        /* of one */
-	double flops, bytes;   /* of one */
+	double flops, key_flops, bytes; /* of one; key_flops: those of the FLOPs that attention does over keys */
 	enum bench_bound bound;
 	double limit_share;
 	double time_share;     /* of the workers' time from the first task's beginning to the last one's end */

@@ -107,8 +107,8 @@ void bench_print(const struct bench *b)
 
 static json_t *task_json(const struct bench_task *t)
 {
-	return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:f, s:f}", "task", call_kind_names[t->kind], "calls", t->calls,
-		"seconds", t->seconds, "flops", t->flops, "bytes", t->bytes, "flops_per_s", t->flops / t->seconds, "bytes_per_s",
+	return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:f, s:f}", "task", call_kind_names[t->kind], "calls", t->calls,
+		"seconds", t->seconds, "flops", t->flops, "key_flops", t->key_flops, "bytes", t->bytes, "flops_per_s", t->flops / t->seconds, "bytes_per_s",
 		t->bytes / t->seconds, "binds", bench_bound_names[t->bound], "limit_share", t->limit_share, "time_share",
 		t->time_share);
 }
