@@ -82,14 +82,13 @@ static double peak(const struct topology_speed *speed, enum dtype dtype)
 	return own > 0 ? own : speed->fp32_flops;
 }
 
-/* Routers, norms and sampling calculate in FP32 whatever the graph's `compute` is. */
+/* Routers, sampling and attention over keys calculate in FP32 whatever the graph's `compute` is. */
 static double compute_seconds(const struct bench *bench, const struct bench_task *task)
 {
 	const struct topology_speed *speed = &bench->limits.speed;
 	bool fp32 = task->kind == TASK_ROUTE || task->kind == TASK_SAMPLE;
-	enum dtype keys = bench->graph->compute == DTYPE_FP32 ? DTYPE_FP32 : bench->graph->kv.dtype;
 	return (task->flops - task->key_flops) / peak(speed, fp32 ? DTYPE_FP32 : bench->graph->compute)
-		+ task->key_flops / peak(speed, keys);
+		+ task->key_flops / speed->fp32_flops;
 }
 
 static void judge(const struct bench *bench, struct bench_task *task)

@@ -6,9 +6,9 @@
  *   limit of a task = max(FLOPs / peak, bytes / bandwidth), of one worker while all of them work
  *   share           = limit / measured seconds
  *
- * The peak is of what a kind multiplies in: matrices in the graph's `compute`, routers, sampling, and attention over keys that
- * are not stored in BF16 in FP32. FLOPs and bytes are tasks/work.h's: the least that must be done and moved. A share above 1 says that bytes came from a
- * cache which the count takes for memory. Three things can bind: compute, memory, or the call, where the limit of the
+ * The peak is of what a kind multiplies in: matrices in the graph's `compute`; routers, sampling and attention over keys in
+ * FP32. FLOPs and bytes are tasks/work.h's: the least that must be done and moved. A share above 1 says that bytes came from
+ * a cache which the count takes for memory. Three things can bind: compute, memory, or the call, where the limit of the
  * whole task is less than what the runtime needs to start it. */
 #ifndef OCTANT_TOOLS_BENCH_H
 #define OCTANT_TOOLS_BENCH_H
