@@ -23,7 +23,8 @@
  * of the first rows say so.
  *
  * Cores share memory bandwidth and caches, so that a task takes longer beside others. There are two sets of coefficients,
- * of a task that is alone and of one beside which all other workers are busy; between them a curve is linear in `company`,
+ * of a task that is alone and of one beside which all other workers are busy (what a call costs before its first FLOP is the
+ * same); between them a curve is linear in `company`,
  * the busy share of the other workers. */
 #ifndef OCTANT_CURVE_H
 #define OCTANT_CURVE_H

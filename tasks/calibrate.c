@@ -211,9 +211,12 @@ static double span_of(const struct task_record *records, size_t count)
 	return count ? end - begin : 0;
 }
 
+/* So many that every worker has a device of its own to serve, whose weights nobody else reads: micro-batches that pass the same
+ * weights side by side would find them in the cache, as two stages or two shards never do. */
 static int in_flight(const struct calibration *c, const struct calibrate_shape *shape)
 {
-	return shape->in_flight ? shape->in_flight : c->options->workers > 1 ? c->options->workers : 1;
+	int enough = c->options->workers / c->graph->mesh.per_stage;
+	return shape->in_flight ? shape->in_flight : enough > 1 ? enough : 1;
 }
 
 /* As many micro-batches at once as the shape says. `repetition` −1: to warm up, not kept. */

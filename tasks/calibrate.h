@@ -3,8 +3,8 @@
  * Measures this machine with the tasks of a graph: how long tasks of each kind take, by what they do.
  *
  *   calibrate_measure    a graph's own deployment, with random weights, takes micro-batches of many shapes (few and many
- *                        rows, short and long contexts, one sequence and many), several in flight so that all workers
- *                        are busy, then again with one worker: samples
+ *                        rows, short and long contexts, one sequence and many), with all workers busy on devices of
+ *                        their own, or with one worker: samples
  *   calibrate_fit        samples → a curve for each kind (runtime/curve.h)
  *   calibrate_runtime    what StarPU costs: calls that do nothing
  *
@@ -21,7 +21,7 @@
 
 struct calibrate_shape { /* of a micro-batch */
 	int segments, rows, position; /* rows and first position of each segment; decode: one row each */
-	int in_flight;                /* as many of it at once; 0: one a worker */
+	int in_flight;                /* as many of it at once; 0: as many as keep all workers busy on a stage's devices */
 };
 
 struct calibrate_sample { /* all tasks of one kind in one micro-batch, on average */

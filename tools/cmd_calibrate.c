@@ -142,6 +142,7 @@ static int measure_all(struct command *c, struct error *error)
 	static const char *const shipped[] = { "one_device", "tp2_ep2_pp2" };
 	const char *const *names = c->graph[0] ? c->graph : shipped;
 	int count = c->graph[0] ? 1 : 2, code = 0, measured = 0;
+	bool together = c->card.workers == 1; /* all workers have been */
 	struct error why = { 0 };
 	for (int i = 0; !code && i < count; i++) {
 		struct graph *graph = NULL;
@@ -152,16 +153,22 @@ static int measure_all(struct command *c, struct error *error)
 			*error = why;
 			return unfit;
 		}
-		if (!unfit)
+		/* workers that share one device read the same weights side by side: only where there is no other graph */
+		if (!unfit && (c->graph[0] || i > 0)) {
 			code = measure(c, names[i], c->card.workers, error);
-		if (!unfit && !code && c->card.workers > 1)
+			together = true;
+		}
+		if (!unfit && !code && (c->card.workers > 1 || (i == 0 && !c->graph[0])))
 			code = measure(c, names[i], 1, error);
 		measured += !unfit;
 	}
 	if (!code && c->model && !c->graph[0]) {
 		code = measure(c, NULL, c->card.workers, error);
+		together = true;
 		measured++;
 	}
+	if (!code && measured && !together)
+		code = measure(c, names[0], c->card.workers, error);
 	if (!code && !measured)
 		*error = why;
 	return code ? code : measured ? 0 : why.code;
