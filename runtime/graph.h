@@ -149,6 +149,7 @@ struct graph {
 	char name[GRAPH_TEXT];
 	char path[1024]; /* "" for a built-in default */
 	struct model model; /* the card, until graph_resolve puts a checkpoint's in its place */
+	bool empty; /* it has no key at all */
 	bool has_card;
 	struct model card; /* as described, where there is one */
 	struct graph_place model_place;

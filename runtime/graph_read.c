@@ -234,6 +234,7 @@ int graph_from_text(
 	const struct graph_text *text, const struct graph_kinds *kinds, struct graph *graph, struct error *error)
 {
 	int code;
+	graph->empty = !config_setting_length(config_root_setting(&text->config));
 	read_name(text, graph);
 	graph->limits.sequences = (int) graph_integer(text, NULL, "limits.sequences");
 	graph->limits.tokens_per_sequence = (int) graph_integer(text, NULL, "limits.tokens_per_sequence");

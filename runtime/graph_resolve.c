@@ -35,9 +35,9 @@ int graph_resolve_all(struct graph *graph, const struct model *model, const stru
 	struct graph_faults *faults, struct error *error)
 {
 	int code;
-	if (!model && !graph->has_card && !graph->layer.count && !graph->dense_layer.count && !graph->machine.given)
-		return error_set(error, ERROR_INPUT, *graph->path ? graph->path : NULL, "the description says nothing: no model, no "
-			"machine, no chain; graph = \"NAME\"; model = { … }; … would be right (octant graph keys lists all), or --model DIR");
+	if (!model && graph->empty)
+		return error_set(error, ERROR_INPUT, *graph->path ? graph->path : NULL, "the description says nothing; model = { … }; "
+			"machine = { … }; … would be right (octant graph keys lists all), or --model DIR");
 	if (!model && !graph->has_card)
 		return error_set(error, ERROR_INPUT, *graph->path ? graph->path : NULL,
 			"the description has no model card; a `model` group, or a checkpoint (--model DIR), is needed");
