@@ -80,22 +80,17 @@ static struct run next_run(const struct deployment *d, const struct slot *slot, 
 
 /* ---- building */
 
-static int use(struct engine_uses *uses, int room, struct engine_buffer *buffer, uint8_t mode)
+/* `uses` has room for all that its parts use. */
+static void use(struct engine_uses *uses, struct engine_buffer *buffer, uint8_t mode)
 {
 	int i = 0;
 	if (!buffer)
-		return 0;
+		return;
 	while (i < uses->count && uses->buffer[i] != buffer)
 		i++;
-	if (i == room)
-		return -1;
-	if (i == uses->count) {
-		uses->buffer[i] = buffer;
-		uses->mode[i] = 0;
-		uses->count++;
-	}
+	uses->buffer[i] = buffer;
 	uses->mode[i] |= mode;
-	return 0;
+	uses->count += i == uses->count;
 }
 
 /* What the call's buffer is in merged tasks. */
@@ -110,16 +105,16 @@ static struct engine_buffer *merged_buffer(const struct call *c, struct engine_b
 }
 
 /* Adds what a part uses; a share what its member reads and writes. */
-static void add_uses(struct engine_uses *uses, int room, const struct call *c)
+static void add_uses(struct engine_uses *uses, const struct call *c)
 {
 	struct engine_buffer *x = c->slot->message[c->device + c->own].buffer[MESSAGE_X];
 	if (c->base.share) {
-		use(uses, room, x, ENGINE_READ_WRITE);
+		use(uses, x, ENGINE_READ_WRITE);
 		for (int m = 0; m < c->members; m++)
-			use(uses, room, c->slot->message[c->device + m].buffer[addends_of(c)], ENGINE_READ);
+			use(uses, c->slot->message[c->device + m].buffer[addends_of(c)], ENGINE_READ);
 	}
 	for (int i = 0; i < c->base.buffers; i++)
-		use(uses, room, merged_buffer(c, c->base.buffer[i]), c->base.mode[i]);
+		use(uses, merged_buffer(c, c->base.buffer[i]), c->base.mode[i]);
 }
 
 static int finish_task(struct grain_task *task, struct error *error)
@@ -132,7 +127,7 @@ static int finish_task(struct grain_task *task, struct error *error)
 	if (!task->uses.buffer || !task->uses.mode)
 		return error_memory(error, "merging tasks");
 	for (int i = 0; i < task->parts; i++)
-		add_uses(&task->uses, room, task->part[i]);
+		add_uses(&task->uses, task->part[i]);
 	return 0;
 }
 

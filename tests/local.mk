@@ -32,6 +32,7 @@ check_PROGRAMS += tests/test_bits
 tests_test_bits_SOURCES = tests/test_bits.c tests/golden_cases.h tests/model_run.c tests/model_run.h
 tests_test_bits_SOURCES += tests/pairs.c tests/pairs.h
 check_PROGRAMS += tests/test_engine
+check_PROGRAMS += tests/test_grain
 check_PROGRAMS += tests/test_homes
 check_PROGRAMS += tests/test_guard
 tests_test_guard_SOURCES = tests/test_guard.c tests/golden_cases.h tests/model_run.c tests/model_run.h
