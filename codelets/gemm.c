@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include "codelets/cpu/gemm_bf16.h"
 #include "codelets/cpu/gemm_int8.h"
 #include "codelets/cpu/vector.h"
@@ -63,10 +64,10 @@ size_t gemm_stride(int k, enum dtype dtype)
 	return (length + line - 1) / line * line;
 }
 
-/* Rows first … first + rows − 1 of one block, from consecutive rows of the source: through a tile that fits the
- * cache, so that both sides are walked along their rows. */
-static void pack_block(char *block, int width, int k, enum dtype dtype, int first, int rows, const char *data,
-	enum dtype from, size_t stride)
+/* Rows first … first + rows − 1 of one block, from consecutive rows of the source: by pieces of them that fit the cache, so
+ * that both sides are walked along their rows. */
+static void pack_floats(
+	float *block, int width, int k, int first, int rows, const char *data, enum dtype from, size_t stride)
 {
 	enum { STEP = 32 };
 	float tile[BLOCK][STEP];
@@ -76,18 +77,35 @@ static void pack_block(char *block, int width, int k, enum dtype dtype, int firs
 			vector->to_float(
 				from, data + ((size_t) row * stride + (size_t) i) * dtype_bytes(from), n, tile[row]);
 		for (int j = 0; j < n; j++) {
-			if (dtype == DTYPE_FP32) {
-				float *to = (float *) block + (size_t) (i + j) * (size_t) width + first;
-				for (int row = 0; row < rows; row++)
-					to[row] = tile[row][j];
-			} else {
-				uint16_t *to = (uint16_t *) block + (size_t) ((i + j) / 2) * 2 * (size_t) width +
-					       2 * first + j % 2;
-				for (int row = 0; row < rows; row++)
-					to[2 * row] = bf16_from_float(tile[row][j]);
-			}
+			float *to = block + (size_t) (i + j) * (size_t) width + first;
+			for (int row = 0; row < rows; row++)
+				to[row] = tile[row][j];
 		}
 	}
+}
+
+/* The same in bf16, by pairs of k. What is bf16 already is copied. */
+static void pack_pairs(
+	char *block, int width, int k, int first, int rows, const char *data, enum dtype from, size_t stride)
+{
+	enum { STEP = 64, PAIR = 4 };
+	float part[STEP];
+	uint16_t half[STEP + 1];
+	for (int i = 0; i < k; i += STEP)
+		for (int row = 0; row < rows; row++) {
+			const char *source = data + ((size_t) row * stride + (size_t) i) * dtype_bytes(from);
+			int n = k - i < STEP ? k - i : STEP;
+			if (from == DTYPE_BF16) {
+				memcpy(half, source, (size_t) n * sizeof *half);
+			} else {
+				vector->to_float(from, source, n, part);
+				vector->from_float(DTYPE_BF16, part, n, half);
+			}
+			half[n] = 0;
+			char *to = block + ((size_t) (i / 2) * (size_t) width + (size_t) (first + row)) * PAIR;
+			for (int j = 0; j < n; j += 2, to += (size_t) width * PAIR)
+				memcpy(to, half + j, PAIR);
+		}
 }
 
 void gemm_pack(void *packed, int n, int k, enum dtype dtype, int first_row, int rows, const struct gemm_source *source)
@@ -102,9 +120,12 @@ void gemm_pack(void *packed, int n, int k, enum dtype dtype, int first_row, int 
 		int row = first_row + done, block = row / BLOCK, first = row % BLOCK;
 		int width = n - block * BLOCK < BLOCK ? n - block * BLOCK : BLOCK;
 		int count = width - first < rows - done ? width - first : rows - done;
-		pack_block((char *) packed + (size_t) block * block_bytes, width, k, dtype, first, count,
-			data + (size_t) done * source->stride * dtype_bytes(source->dtype), source->dtype,
-			source->stride);
+		char *to = (char *) packed + (size_t) block * block_bytes;
+		const char *from = data + (size_t) done * source->stride * dtype_bytes(source->dtype);
+		if (dtype == DTYPE_FP32)
+			pack_floats((float *) (void *) to, width, k, first, count, from, source->dtype, source->stride);
+		else
+			pack_pairs(to, width, k, first, count, from, source->dtype, source->stride);
 		done += count;
 	}
 }
