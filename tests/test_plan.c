@@ -103,6 +103,32 @@ static void sizes_of_the_deployment_plan(void **state)
 	unmake(&m);
 }
 
+/* A byte a weight, a scale of FP32 for each of their rows, router in FP32 and the embedding as it is; and what a step reads and
+ * sends goes with it. */
+static void int8_halves_what_weights_and_dispatch_take(void **state)
+{
+	struct graph_override o[] = { { "compute", "int8" } };
+	struct made m = make("tp2_ep2_pp2", o, COUNT(o)), half = make("tp2_ep2_pp2", NULL, 0);
+	double matrices = 4 * 512.0 * 512 + 16 * 3 * 512.0 * 1024, rows = 3 * 512 + 2 * 512 + 16 * (2 * 1024 + 512);
+	double others = 2 * (512.0 * 16 + 2 * 512) * 4, ends = 2 * (32000.0 * 512 * 2) + 32000.0 * (512 + 4) + 2 * 512 * 4;
+	double weights = 0;
+	(void) state;
+	for (int d = 0; d < 4; d++) {
+		weights += m.plan->device[d].weights;
+		near(m.plan->device[d].kv, half.plan->device[d].kv, 1e-6);
+	}
+	near(weights, 16 * (matrices + 4 * rows + others) + ends, 1e-3);
+	for (int p = 0; p < PLAN_PHASES; p++) {
+		const struct plan_kind *here = m.plan->kind[TASK_EXPERTS], *there = half.plan->kind[TASK_EXPERTS];
+		near(here[p].flops, there[p].flops, 1e-12);
+		assert_true(here[p].bytes < 0.7 * there[p].bytes); /* rows in, half; results, the same */
+		here = m.plan->kind[TASK_DISPATCH], there = half.plan->kind[TASK_DISPATCH];
+		near(here[p].link_bytes, there[p].link_bytes * 576 / 1024, 1e-12); /* whole lines: 512 values and what follows */
+	}
+	unmake(&m);
+	unmake(&half);
+}
+
 /* Prefill 137 and 302 MFLOP a token (tests/test_cost.c derives them), here of the whole plan with embedding, norms and head:
  * at most 1,757 and 794 tokens/ms a device. */
 static void prefill_of_the_deployment_plan(void **state)
@@ -415,6 +441,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sizes_of_the_deployment_plan),
+		cmocka_unit_test(int8_halves_what_weights_and_dispatch_take),
 		cmocka_unit_test(prefill_of_the_deployment_plan),
 		cmocka_unit_test(decode_of_the_deployment_plan),
 		cmocka_unit_test(a_chunk_moves_eight_mebibytes),
