@@ -14,12 +14,12 @@
 #include <string.h>
 #include "codelets/cpu/gemm_bf16.h"
 #include "codelets/cpu/gemm_int8.h"
+#include "codelets/cpu/gemm_pass.h"
 #include "codelets/cpu/vector.h"
 
 enum {
-	BLOCK = 64,           /* columns of Y in a packed block */
-	ROWS = 48,            /* rows of one kernel call */
-	SPAN_BYTES = 1 << 18, /* of X that stay in the cache while all blocks of W pass by */
+	BLOCK = GEMM_BLOCK,
+	ROWS = 48, /* rows of one call of libxsmm's */
 };
 
 static bool library = true;
@@ -135,8 +135,7 @@ static libxsmm_smmfunction find_kernel(enum dtype dtype, int width, int rows, in
 	const float alpha = 1, beta = 0;
 	const libxsmm_blasint lda = width, ldb = (libxsmm_blasint) ldx, ldc = (libxsmm_blasint) ldy;
 	int flags = LIBXSMM_GEMM_FLAG_NONE;
-	/* For up to 16 columns libxsmm cuts k into several sums, and how depends on the number of rows; and what it does
-	 * with bf16 depends on the rows where the CPU lacks dot products. */
+	/* For up to 16 columns libxsmm cuts k into several sums, and how depends on the number of rows. */
 	if (!library || dtype != DTYPE_FP32 || ldx > INT32_MAX || ldy > INT32_MAX || width <= 16)
 		return NULL;
 	return libxsmm_smmdispatch(width, rows, k, &lda, &ldb, &ldc, &alpha, &beta, &flags, NULL);
@@ -161,7 +160,7 @@ void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int bloc
 	}
 	int k = padded_k(weight->k, dtype);
 	size_t row_bytes = ldx * dtype_bytes(dtype), block_bytes = (size_t) BLOCK * (size_t) k * dtype_bytes(dtype);
-	int span = (int) (SPAN_BYTES / ((size_t) k * dtype_bytes(dtype))) / ROWS * ROWS;
+	int span = (int) (GEMM_SPAN_BYTES / ((size_t) k * dtype_bytes(dtype))) / ROWS * ROWS;
 	if (span < ROWS)
 		span = ROWS;
 	bool dots = library && dtype == DTYPE_BF16 && dot_bf16;

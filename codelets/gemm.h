@@ -4,7 +4,8 @@
  *
  * The same row of X gives the same bits of Y for any number of rows in the call: each row's sums run over
  * k in one fixed order that depends on n and k alone (tests/test_gemm checks it; in FP32 libxsmm keeps this for every M
- * where a block has more than 16 columns; elsewhere, and for bf16, own loops serve). Packed form, n cut into blocks of 64 columns of Y, the last block narrower:
+ * where a block has more than 16 columns; elsewhere, and for bf16, own loops serve). Packed form, n cut into blocks of
+ * 64 columns of Y, the last block narrower:
  *
  *   fp32: [n/64][k][64]          bf16: [n/64][k/2][64][2], k padded to even with zeros
  *   int8: codelets/cpu/gemm_int8.h, where rows of X have a form of their own too */

@@ -14,6 +14,7 @@ libcodelets_a_SOURCES += codelets/cpu/gemm_int8.c codelets/cpu/gemm_int8.h
 libcodelets_a_SOURCES += codelets/cpu/gemm_int8_avx2.c
 libcodelets_a_SOURCES += codelets/cpu/gemm_int8_avx512.c
 libcodelets_a_SOURCES += codelets/cpu/gemm_int8_plain.c
+libcodelets_a_SOURCES += codelets/cpu/gemm_pass.h
 libcodelets_a_SOURCES += codelets/cpu/head.c
 libcodelets_a_SOURCES += codelets/cpu/mlp.c
 libcodelets_a_SOURCES += codelets/cpu/norm.c

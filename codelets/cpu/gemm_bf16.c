@@ -3,22 +3,17 @@
  * bf16 products of one packed block by the dot products of AVX-512.
  *
  * A pass is six rows times 64 columns, 24 sums in registers: for each pair of k four vectors of weights and six
- * broadcasts feed 24 dot products, which is what the two ports can start in 12 cycles. Where more than one pass goes over
- * a block, only the first one waits for memory; so the passes ask for the next block meanwhile, evenly among the first four
- * of them. That is what a library's kernel, which sees one block, cannot do: from memory, with 24 rows, 1.4 times the
- * speed of libxsmm's. */
+ * broadcasts feed 24 dot products, which is what the two ports can start in 12 cycles. That passes ask for the next block
+ * (gemm_pass.h) is what a library's kernel, which sees one block, cannot do: from memory, with 24 rows, 1.4 times the speed
+ * of libxsmm's. */
 #include "codelets/cpu/gemm_bf16.h"
+#include "codelets/cpu/gemm_pass.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 6")
-#endif
 
 enum {
 	COLUMNS = 4, /* vectors of 16 sums */
@@ -47,33 +42,33 @@ INLINE void run_pass(const struct pass *p, int rows, int lines, bool masked)
 	__m512 sum[ROWS][COLUMNS];
 	const uint16_t *block = p->block, *x = p->x;
 	const char *next = p->next;
-UNROLL
+GEMM_UNROLL
 	for (int r = 0; r < rows; r++)
-UNROLL
+GEMM_UNROLL
 		for (int c = 0; c < COLUMNS; c++)
 			sum[r][c] = _mm512_setzero_ps();
 	for (int i = 0; i < p->pairs; i++, block += p->step, x += 2, next += 64 * lines) {
 		__m512bh weight[COLUMNS];
-UNROLL
+GEMM_UNROLL
 		for (int c = 0; c < COLUMNS; c++)
 			weight[c] = (__m512bh) (masked ? _mm512_maskz_loadu_epi32(p->mask[c], block + 32 * c)
 						       : _mm512_loadu_si512(block + 32 * c));
-UNROLL
+GEMM_UNROLL
 		for (int line = 0; line < lines; line++)
 			_mm_prefetch(next + 64 * line, _MM_HINT_T1);
-UNROLL
+GEMM_UNROLL
 		for (int r = 0; r < rows; r++) {
 			int pair;
 			__builtin_memcpy(&pair, x + (size_t) r * p->ldx, sizeof pair);
 			__m512bh both = (__m512bh) _mm512_set1_epi32(pair);
-UNROLL
+GEMM_UNROLL
 			for (int c = 0; c < COLUMNS; c++)
 				sum[r][c] = _mm512_dpbf16_ps(sum[r][c], weight[c], both);
 		}
 	}
-UNROLL
+GEMM_UNROLL
 	for (int r = 0; r < rows; r++)
-UNROLL
+GEMM_UNROLL
 		for (int c = 0; c < COLUMNS; c++)
 			if (masked)
 				_mm512_mask_storeu_ps(p->y + (size_t) r * p->ldy + 16 * c, p->mask[c], sum[r][c]);
@@ -110,24 +105,19 @@ void gemm_bf16_block(const uint16_t *block, const uint16_t *next, int width, int
 		int left = width - 16 * c;
 		p.mask[c] = (__mmask16) (left >= 16 ? 0xffff : left > 0 ? (1u << left) - 1 : 0);
 	}
-	/* A pair of k is four lines of a block; a single pass is a stream, which the CPU foresees by itself. */
-	int passes = (rows + ROWS - 1) / ROWS, lines = next && passes > 1 ? COLUMNS : 0;
-	for (; passes > 0; passes--) {
-		int now = (rows + passes - 1) / passes;
-		int ask = lines ? (lines + passes - 1) / passes : 0;
+	struct gemm_passes left = gemm_passes(rows, ROWS, next != NULL);
+	for (struct gemm_pass pass; gemm_next_pass(&left, &pass);) {
 		if (width < 16 * COLUMNS)
-			pass_narrow(&p, now);
-		else if (!ask)
-			pass_alone(&p, now);
-		else if (ask == 1)
-			pass_ahead(&p, now);
+			pass_narrow(&p, pass.rows);
+		else if (!pass.lines)
+			pass_alone(&p, pass.rows);
+		else if (pass.lines == 1)
+			pass_ahead(&p, pass.rows);
 		else
-			pass_far_ahead(&p, now);
-		lines -= ask;
-		p.next += (size_t) p.pairs * 64 * (size_t) ask;
-		p.x += (size_t) now * ldx;
-		p.y += (size_t) now * ldy;
-		rows -= now;
+			pass_far_ahead(&p, pass.rows);
+		p.next += (size_t) p.pairs * 64 * (size_t) pass.lines;
+		p.x += (size_t) pass.rows * ldx;
+		p.y += (size_t) pass.rows * ldy;
 	}
 }
 #else

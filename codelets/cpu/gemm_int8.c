@@ -5,15 +5,15 @@
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
+#include "codelets/cpu/gemm_pass.h"
 #include "codelets/cpu/vector.h"
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
 
 enum {
-	BLOCK = 64,           /* columns of Y in a packed block */
-	LANES = 16,           /* that a block's columns are rounded up to */
-	SPAN_BYTES = 1 << 18, /* of X that stay in the cache while all blocks of W pass by */
+	BLOCK = GEMM_BLOCK,
+	LANES = 16, /* that a block's columns are rounded up to */
 };
 
 const struct int8_ops *int8 = &int8_plain;
@@ -160,30 +160,25 @@ void int8_pack(void *packed, int n, int k, int first_row, int rows, const struct
 
 /* ---- running */
 
-/* All rows by one block. Where there is more than one pass over it, only the first waits for memory, so that the passes ask
- * for the next block meanwhile, evenly among the first four of them: a group of k is four lines of it. */
+/* All rows by one block; `next`: the weights of the one behind it, or NULL. */
 static void run_block(struct int8_block *block, const void *next, const int8_t *x, size_t ldx, int rows, float *y,
 	size_t ldy)
 {
-	const struct int8_ops *ops = int8;
-	int passes = (rows + ops->rows - 1) / ops->rows, lines = next && passes > 1 ? 4 : 0;
+	struct gemm_passes left = gemm_passes(rows, int8->rows, next != NULL);
 	block->ahead = next ? next : (const char *) block->weight;
-	for (; passes > 0; passes--) {
-		int now = (rows + passes - 1) / passes;
-		block->lines = lines ? (lines + passes - 1) / passes : 0;
-		ops->tile(block, x, ldx, now, y, ldy);
-		block->ahead += (size_t) block->groups * 64 * (size_t) block->lines;
-		lines -= block->lines;
-		x += (size_t) now * ldx;
-		y += (size_t) now * ldy;
-		rows -= now;
+	for (struct gemm_pass pass; gemm_next_pass(&left, &pass);) {
+		block->lines = pass.lines;
+		int8->tile(block, x, ldx, pass.rows, y, ldy);
+		block->ahead += (size_t) block->groups * 64 * (size_t) pass.lines;
+		x += (size_t) pass.rows * ldx;
+		y += (size_t) pass.rows * ldy;
 	}
 }
 
 void int8_run_blocks(const struct gemm_weight *weight, int first_block, int blocks, const void *x, size_t ldx, int rows,
 	float *y, size_t ldy)
 {
-	int span = (int) (SPAN_BYTES / ldx) / int8->rows * int8->rows;
+	int span = (int) (GEMM_SPAN_BYTES / ldx) / int8->rows * int8->rows;
 	if (span < int8->rows)
 		span = int8->rows;
 	for (int base = 0; base < rows; base += span) {

@@ -4,17 +4,13 @@
  * (AVX2's own product of bytes saturates.) */
 #include <string.h>
 #include "codelets/cpu/gemm_int8.h"
+#include "codelets/cpu/gemm_pass.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
 #define TARGET __attribute__((target("avx2,fma")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 4")
-#endif
 
 enum {
 	LANES = 8,
@@ -81,20 +77,20 @@ INLINE void strip_vnni(const struct int8_block *b, int first, const int8_t *x, s
 	const uint8_t *w = b->weight + 4 * first;
 	size_t step = 4 * (size_t) b->padded, groups = (size_t) b->groups;
 	__m256i low[ROWS_VNNI], high[ROWS_VNNI];
-UNROLL
+GEMM_UNROLL
 	for (int r = 0; r < rows; r++)
 		low[r] = high[r] = _mm256_setzero_si256();
 	for (size_t g = 0; g < groups; g++, w += step) {
 		__m256i w0 = _mm256_loadu_si256((const __m256i *) (const void *) w);
 		__m256i w1 = _mm256_loadu_si256((const __m256i *) (const void *) (w + 32));
-UNROLL
+GEMM_UNROLL
 		for (int r = 0; r < rows; r++) {
 			__m256i four = _mm256_set1_epi32(int8_word(x + (size_t) r * ldx + 4 * g));
 			DOT(low[r], w0, four);
 			DOT(high[r], w1, four);
 		}
 	}
-UNROLL
+GEMM_UNROLL
 	for (int r = 0; r < rows; r++)
 		finish(low[r], high[r], x + (size_t) r * ldx + 4 * groups, b->scale + first,
 			y + (size_t) r * ldy + first, b->width - first);
@@ -137,14 +133,14 @@ INLINE void strip_pairs(const struct int8_block *b, int first, const int8_t *x, 
 	const uint8_t *w = b->weight + 4 * first;
 	size_t step = 4 * (size_t) b->padded, groups = (size_t) b->groups;
 	__m256i sum[ROWS_PAIRS][4];
-UNROLL
+GEMM_UNROLL
 	for (int r = 0; r < rows; r++)
-UNROLL
+GEMM_UNROLL
 		for (int i = 0; i < 4; i++)
 			sum[r][i] = _mm256_setzero_si256();
 	for (size_t g = 0; g < groups; g++, w += step) {
 		__m256i w0 = words_of(w, 0), w1 = words_of(w, 1), w2 = words_of(w, 2), w3 = words_of(w, 3);
-UNROLL
+GEMM_UNROLL
 		for (int r = 0; r < rows; r++) {
 			int32_t bytes = int8_word(x + (size_t) r * ldx + 4 * g);
 			__m256i four = _mm256_cvtepi8_epi16(_mm_set1_epi32(bytes));
@@ -154,7 +150,7 @@ UNROLL
 			sum[r][3] = _mm256_add_epi32(sum[r][3], _mm256_madd_epi16(w3, four));
 		}
 	}
-UNROLL
+GEMM_UNROLL
 	for (int r = 0; r < rows; r++)
 		finish(join(sum[r][0], sum[r][1]), join(sum[r][2], sum[r][3]), x + (size_t) r * ldx + 4 * groups,
 			b->scale + first, y + (size_t) r * ldy + first, b->width - first);

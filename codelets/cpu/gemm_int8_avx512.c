@@ -4,17 +4,13 @@
  * weights and one of the row, fill the registers. */
 #include <string.h>
 #include "codelets/cpu/gemm_int8.h"
+#include "codelets/cpu/gemm_pass.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx2,fma")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 6")
-#endif
 
 enum { ROWS = 6, LANES = 16 };
 
@@ -70,9 +66,9 @@ INLINE void tile_of(const struct int8_block *b, int first, const int8_t *x, size
 	const char *ahead = b->ahead;
 	size_t step = 4 * (size_t) b->padded, groups = (size_t) b->groups;
 	__m512i sum[ROWS][4];
-UNROLL
+GEMM_UNROLL
 	for (int r = 0; r < rows; r++)
-UNROLL
+GEMM_UNROLL
 		for (int v = 0; v < vectors; v++)
 			sum[r][v] = _mm512_setzero_si512();
 	for (size_t g = 0; g < groups; g++, w += step, ahead += 64 * lines) {
@@ -83,7 +79,7 @@ UNROLL
 			_mm_prefetch(ahead, _MM_HINT_T1);
 		if (lines > 1)
 			_mm_prefetch(ahead + 64, _MM_HINT_T1);
-UNROLL
+GEMM_UNROLL
 		for (int r = 0; r < rows; r++) {
 			__m512i four = _mm512_set1_epi32(int8_word(x + (size_t) r * ldx + 4 * g));
 			DOT(sum[r][0], w0, four);
@@ -94,9 +90,9 @@ UNROLL
 			}
 		}
 	}
-UNROLL
+GEMM_UNROLL
 	for (int r = 0; r < rows; r++)
-UNROLL
+GEMM_UNROLL
 		for (int v = 0; v < vectors; v++)
 			finish(sum[r][v], x + (size_t) r * ldx + 4 * groups, b->scale + first + LANES * v,
 				y + (size_t) r * ldy + first + LANES * v, v == vectors - 1 ? lanes : 0xffff);
