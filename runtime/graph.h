@@ -232,7 +232,7 @@ int graph_check_all(const char *name, const struct model *model, int cores, cons
 int graph_resolve(struct graph *graph, const struct model *model, const struct graph_kinds *kinds,
 	struct error *error);
 
-/* The i-th difference of card and checkpoint as a line of text; 0 when there are no more. */
+/* The i-th difference of card and checkpoint, "layers 12 (card 16)"; 0 when there are no more. */
 int graph_card_differs(const struct graph *graph, const struct model *model, int i, char *text, size_t size);
 
 /* Sets what kernels calculate in, and with it the KV's dtype where the description does not give one. */

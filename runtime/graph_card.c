@@ -153,19 +153,16 @@ int graph_card_differs(const struct graph *graph, const struct model *model, int
 		{"mlp_hidden", card->mlp_hidden, model->mlp_hidden},
 	};
 	if (card->family != model->family && i-- == 0) {
-		snprintf(text, size, "family: the card says %s, the checkpoint %s", model_family_name(card->family),
-			model_family_name(model->family));
+		snprintf(text, size, "family %s (card %s)", model_family_name(model->family), model_family_name(card->family));
 		return 1;
 	}
 	if (card->dtype != model->dtype && i-- == 0) {
-		snprintf(text, size, "dtype: the card says %s, the checkpoint %s", dtype_name(card->dtype),
-			dtype_name(model->dtype));
+		snprintf(text, size, "dtype %s (card %s)", dtype_name(model->dtype), dtype_name(card->dtype));
 		return 1;
 	}
 	for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++)
 		if (numbers[n].card != numbers[n].model && i-- == 0) {
-			snprintf(text, size, "%s: the card says %.0f, the checkpoint %.0f", numbers[n].key,
-				numbers[n].card, numbers[n].model);
+			snprintf(text, size, "%s %.0f (card %.0f)", numbers[n].key, numbers[n].model, numbers[n].card);
 			return 1;
 		}
 	return 0;

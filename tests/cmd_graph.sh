@@ -120,7 +120,7 @@ tap "every shipped graph is checked, shown and drawn" all_are_right
 tap "the plan's table, memory and claims as JSON" plan_json
 tap "check says ok and the mesh" says "8 parts on 4 devices" check tp2_ep2_pp2
 tap "show holds the claim against what is computed" says "the claim does not hold" show tp2_ep2_pp2
-tap "show lists what a checkpoint changes" says "layers: the card says 16, the checkpoint 4" show tp2_ep2_pp2 --model "$models/mixtral"
+tap "show lists what a checkpoint changes" says "layers 4 (card 16)" show tp2_ep2_pp2 --model "$models/mixtral"
 tap "show tells what was inserted" says "inserted in place of attention" show tp2_ep2_pp2 --model "$models/olmoe"
 tap "show tells what the lowering inserts" lowered_json
 tap "gather_rows is told, as a collective" says "+ gather_rows (collective)" show --model "$models/qwen2_moe" --tp-size 2 --ep-size 4

@@ -495,9 +495,9 @@ static void differences_of_card_and_checkpoint_are_listed(void **state)
 	model.layers = 12;
 	model.dtype = DTYPE_BF16;
 	assert_int_equal(graph_card_differs(graph, &model, 0, text, sizeof text), 1);
-	assert_string_equal(text, "dtype: the card says fp16, the checkpoint bf16");
+	assert_string_equal(text, "dtype bf16 (card fp16)");
 	assert_int_equal(graph_card_differs(graph, &model, 1, text, sizeof text), 1);
-	assert_string_equal(text, "layers: the card says 16, the checkpoint 12");
+	assert_string_equal(text, "layers 12 (card 16)");
 	assert_int_equal(graph_card_differs(graph, &model, 2, text, sizeof text), 0);
 	read_model("llama", &model);
 	while (graph_card_differs(graph, &model, i, text, sizeof text))

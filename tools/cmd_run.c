@@ -58,20 +58,13 @@ static void on_signal(int number)
 
 /* ---- what the user gave */
 
-/* One line: key, the checkpoint's value, and the card's. */
+/* One line. */
 static void tell_differences(const struct graph *graph, const struct model *model)
 {
-	static const char says[] = ": the card says ", instead[] = ", the checkpoint ";
-	char line[512];
+	char difference[256];
 	int told = 0;
-	for (; graph_card_differs(graph, model, told, line, sizeof line); told++) {
-		char *card = strstr(line, says), *own = card ? strstr(card, instead) : NULL;
-		if (!own)
-			continue;
-		*card = *own = '\0';
-		fprintf(stderr, "%s%s %s (card %s)", told ? ", " : "octant: the checkpoint's own values replace the card's: ", line,
-			own + strlen(instead), card + strlen(says));
-	}
+	for (; graph_card_differs(graph, model, told, difference, sizeof difference); told++)
+		fprintf(stderr, "%s%s", told ? ", " : "octant: the checkpoint's own values replace the card's: ", difference);
 	if (told)
 		fputc('\n', stderr);
 }
