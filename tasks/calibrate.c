@@ -402,6 +402,11 @@ static void stop(struct calibration *c)
 	free(c->pages);
 }
 
+double calibrate_memory(double available)
+{
+	return fmin(2e9, 0.1 * available);
+}
+
 int calibrate_measure(const struct calibrate_options *options, struct calibrate_samples *samples, struct error *error)
 {
 	struct calibration c = { .options = options, .graph = options->graph,

@@ -53,6 +53,9 @@ struct calibrate_options {
 	void *context;
 };
 
+/* What KV pools may take where nobody says: 2 GB, or a tenth of what is available, bytes. */
+double calibrate_memory(double available);
+
 /* Adds the samples of one graph with so many workers. Errors: ERROR_INPUT, ERROR_RUN, ERROR_MEMORY. */
 int calibrate_measure(const struct calibrate_options *options, struct calibrate_samples *samples, struct error *error);
 

@@ -185,7 +185,7 @@ static int prepare(struct command *c, int argc, char **argv, struct error *error
 	c->bench.topology = &c->topology;
 	c->bench.workers = c->workers ? c->workers : c->topology.workers;
 	if (!c->memory_gb)
-		c->memory_gb = fmin(c->topology.memory_available * 0.1e-9, 2);
+		c->memory_gb = calibrate_memory(c->topology.memory_available) * 1e-9;
 	return code;
 }
 

@@ -304,7 +304,7 @@ static int prepare(struct command *c, int argc, char **argv, struct error *error
 		code = model_config_read(c->model, &c->checkpoint, error);
 	c->card.workers = c->workers ? c->workers : c->topology.workers;
 	if (!c->memory_gb)
-		c->memory_gb = c->topology.memory_available * 0.1e-9 < 2 ? c->topology.memory_available * 0.1e-9 : 2;
+		c->memory_gb = calibrate_memory(c->topology.memory_available) * 1e-9;
 	return code;
 }
 
