@@ -128,6 +128,6 @@ tap "a machine without curves is refused" refuses "no curves" --against "$work/r
 if [ "$(nproc)" -ge 2 ]; then
 	tap "two workers are predicted" two_workers
 else
-	echo "ok 9 - two workers are predicted # SKIP there is one processor"
+	skip "two workers are predicted" "there is one processor"
 fi
 exit $failed
