@@ -207,8 +207,8 @@ int graph_read(const char *name, const struct graph_kinds *kinds, const struct g
 	int override_count, struct graph **graph, struct error *error);
 
 /* The default graph for a model on `cores` CPU cores: tensor = the largest degree that divides heads and
- * KV heads and is at most the cores, experts likewise, folded; one stage; `local` where tensor = S, else
- * all_to_all. Overrides are applied before the defaults are chosen (so that --tp-size counts). */
+ * KV heads and is at most the cores; experts cut (degree 1) while that leaves a device wide matrices, else
+ * spread too; one stage; `local` where tensor = S, else all_to_all. Overrides are applied before the defaults are chosen (so that --tp-size counts). */
 int graph_default(const struct model *model, int cores, const struct graph_kinds *kinds,
 	const struct graph_override *overrides, int override_count, struct graph **graph, struct error *error);
 

@@ -87,25 +87,42 @@ static int fold(const struct graph *graph, int tensor, int experts)
 	return mesh_make(&mesh, tensor, experts, 1, graph->expert_tensor, 1, NULL) ? 0 : mesh.per_stage;
 }
 
-/* Degrees that nobody gave, tensor first: the largest that divide what they cut and fold onto a stage's share of
+/* An expert's columns on a device are worth a matrix of their own from here on. To cut the experts themselves (degree 1)
+ * keeps all devices of a stage busy whatever experts a row chooses, a single one too; to spread them saves each device the
+ * rows of the others' experts, whose copying shows where the columns are few. */
+#define LEAST_COLUMNS 512
+
+/* The degree of experts for so many cores and this degree of tensor, among those that divide the experts and fold onto the
+ * most devices: the least that leaves a device LEAST_COLUMNS of each expert, else the largest. 0: none folds. */
+static int choose_experts(const struct graph *graph, const struct model *model, int tensor, int most)
+{
+	int chosen = 0, devices = 0;
+	for (int experts = most; experts >= 1; experts--) {
+		bool fits = graph->experts_given || !model->experts ? experts == graph->experts : model->experts % experts == 0;
+		int here = fits ? fold(graph, tensor, experts) : 0;
+		if (here > most || here < devices || here == 0)
+			continue;
+		if (here > devices || (long) model->expert_hidden * experts >= (long) LEAST_COLUMNS * here)
+			chosen = experts;
+		devices = here;
+	}
+	return chosen;
+}
+
+/* Degrees that nobody gave, tensor first: the largest that divides what it cuts and folds onto a stage's share of
  * the cores. Given ones stay as they are, and may ask for more devices than there are cores. */
 void graph_default_degrees(struct graph *graph, const struct model *model, int cores)
 {
-	int most = cores / graph->stages, given_tensor = graph->tensor, given_experts = graph->experts;
+	int most = cores / graph->stages, given = graph->tensor;
 	if (most > MESH_MAX_DEVICES / graph->stages)
 		most = MESH_MAX_DEVICES / graph->stages;
 	int least = fold(graph, graph->tensor, graph->experts); /* what is not given is 1 here */
 	if (most < least)
 		most = least;
 	for (int tensor = most; tensor >= 1; tensor--) {
-		if (graph->tensor_given ? tensor != given_tensor : model->heads % tensor || model->kv_heads % tensor)
-			continue;
-		for (int experts = most; experts >= 1; experts--) {
-			bool fits = graph->experts_given || !model->experts ? experts == given_experts
-									    : model->experts % experts == 0;
-			int devices = fits ? fold(graph, tensor, experts) : 0;
-			if (!devices || devices > most)
-				continue;
+		bool fits = graph->tensor_given ? tensor == given : model->heads % tensor == 0 && model->kv_heads % tensor == 0;
+		int experts = fits ? choose_experts(graph, model, tensor, most) : 0;
+		if (experts) {
 			graph->tensor = tensor;
 			graph->experts = experts;
 			return;

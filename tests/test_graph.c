@@ -426,7 +426,7 @@ static void the_default_graph_fits_the_cores(void **state)
 {
 	static const struct {
 		int cores, tensor, experts;
-	} plan[] = {{1, 1, 1}, {2, 2, 2}, {3, 2, 2}, {4, 4, 4}, {6, 4, 4}, {8, 8, 8}, {64, 16, 16}, {1000, 16, 16}};
+	} plan[] = {{1, 1, 1}, {2, 2, 1}, {3, 2, 1}, {4, 4, 2}, {6, 4, 2}, {8, 8, 4}, {64, 16, 8}, {1000, 16, 8}};
 	struct graph *card = read_graph("tp2_ep2_pp2", NULL, NULL, 0), *graph;
 	struct error error = {0};
 	(void) state;
@@ -453,7 +453,7 @@ static void the_default_graph_fits_the_cores(void **state)
 	} given[] = {
 		{"mesh.experts", "8", 4, 8, 8, 8}, /* more devices than cores, because they are asked for */
 		{"mesh.experts", "2", 6, 4, 2, 4},
-		{"mesh.tensor", "8", 2, 8, 8, 8},
+		{"mesh.tensor", "8", 2, 8, 4, 8},
 		{"mesh.expert_tensor", "3", 6, 2, 2, 6},
 		{"mesh.expert_tensor", "2", 4, 4, 2, 4},
 	};

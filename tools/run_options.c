@@ -70,7 +70,7 @@ void run_options_usage(void)
 {
 	puts("usage: octant run [GRAPH] --model DIR --input FILE --output-dir DIR [OPTION]…\n\n"
 	     "Batch inference of a checkpoint through a graph. GRAPH is a path, or the name of a graph that ships; without\n"
-	     "it (or with `default`), the default graph of this machine: tensor and expert parallel over its cores.\n");
+	     "it (or with `default`), the default graph of this machine: heads and experts cut over its cores.\n");
 	options_print(&table);
 	puts("\nOptions may be written with _ for -. Exit status: 0 done; 1 a sequence, a requirement or the run failed;\n"
 	     "2 bad usage or input; 130 interrupted.\n\n"
