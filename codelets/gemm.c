@@ -151,11 +151,11 @@ static void run_tile(enum dtype dtype, libxsmm_smmfunction kernel, const char *b
 }
 
 void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int blocks, const void *x, size_t ldx, int rows,
-	float *y, size_t ldy)
+	float *y, size_t ldy, const void *after)
 {
 	enum dtype dtype = weight->dtype;
 	if (dtype == DTYPE_INT8) {
-		int8_run_blocks(weight, first_block, blocks, x, ldx, rows, y, ldy);
+		int8_run_blocks(weight, first_block, blocks, x, ldx, rows, y, ldy, after);
 		return;
 	}
 	int k = padded_k(weight->k, dtype);
@@ -174,7 +174,9 @@ void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int bloc
 			float *to = y + (size_t) base * ldy + (size_t) b * BLOCK;
 			width = weight->n - column < BLOCK ? weight->n - column : BLOCK;
 			if (dots) {
-				const char *next = weight->n - column >= 2 * BLOCK ? block + block_bytes : NULL;
+				const char *next = b + 1 == blocks && after         ? after
+						   : weight->n - column >= 2 * BLOCK ? block + block_bytes
+										     : NULL;
 				gemm_bf16_block((const uint16_t *) block, (const uint16_t *) next, width, k,
 					(const uint16_t *) from, ldx, end - base, to, ldy);
 				continue;
@@ -193,7 +195,7 @@ void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int bloc
 
 void gemm_run(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy)
 {
-	gemm_run_blocks(weight, 0, (weight->n + BLOCK - 1) / BLOCK, x, ldx, rows, y, ldy);
+	gemm_run_blocks(weight, 0, (weight->n + BLOCK - 1) / BLOCK, x, ldx, rows, y, ldy, NULL);
 }
 
 void gemm_reference(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy)

@@ -51,9 +51,10 @@ void gemm_pack(void *packed, int n, int k, enum dtype dtype, int first_row, int 
 void gemm_run(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy);
 
 /* The same for `blocks` blocks of 64 columns alone, from block `first_block`; y points at the first of these
- * columns. The bits are those that gemm_run gives. */
+ * columns. The bits are those that gemm_run gives. `after`: weights that are read next, which the last block asks for, or
+ * NULL: those of the block behind it. */
 void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int blocks, const void *x, size_t ldx,
-	int rows, float *y, size_t ldy);
+	int rows, float *y, size_t ldy, const void *after);
 
 /* The same in plain C: the reference. (Where libxsmm has no kernel, gemm_run has loops of its own.) */
 void gemm_reference(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy);

@@ -73,7 +73,7 @@ static void invariance(int n, int k, enum dtype dtype)
 	int blocks = (n + 63) / 64;
 	for (int block = 0; block < blocks; block++) { /* one block of columns into a narrow buffer */
 		int columns = n - block * 64 < 64 ? n - block * 64 : 64;
-		gemm_run_blocks(&p.weight, block, 1, p.x, p.stride, ROWS, y, 64);
+		gemm_run_blocks(&p.weight, block, 1, p.x, p.stride, ROWS, y, 64, block ? p.weight.packed : NULL);
 		for (size_t row = 0; row < ROWS; row++)
 			assert_same_bits(y + row * 64, one + row * width + (size_t) block * 64,
 				(size_t) columns * sizeof *y, "one block");

@@ -90,7 +90,7 @@ static void parts_here(void)
 	}
 	for (int block = 0; block < 4; block++) {
 		int columns = block < 3 ? 64 : N - 3 * 64;
-		gemm_run_blocks(&w, block, 1, q, stride, ROWS, z, (size_t) columns);
+		gemm_run_blocks(&w, block, 1, q, stride, ROWS, z, (size_t) columns, block ? w.packed : NULL);
 		for (int row = 0; row < ROWS; row++)
 			same_bits(z + row * columns, y + row * N + block * 64, (size_t) columns * sizeof *y, "a block");
 	}

@@ -2,6 +2,7 @@
  *
  * The experts' SwiGLU networks over rows grouped by expert. */
 #include "codelets/codelets.h"
+#include "codelets/cpu/gemm_pass.h"
 #include "codelets/cpu/rows.h"
 #include "codelets/cpu/swiglu.h"
 
@@ -66,7 +67,7 @@ static void end_rows(char *active, int width, enum dtype parts, int rows, char *
 /* Few rows take several blocks of columns at once, as many as leave the product within the workspace: a power of two,
  * so that libxsmm has few kernels to make. */
 void swiglu_run(const struct expert_weights *weights, int hidden, int width, enum dtype compute, const void *in,
-	size_t ldx, int rows, float *out, void *workspace)
+	size_t ldx, int rows, float *out, const void *after, void *workspace)
 {
 	enum dtype parts = gemm_parts(compute);
 	size_t used = 0, stride = gemm_stride(width, parts), size = dtype_bytes(parts);
@@ -86,12 +87,14 @@ void swiglu_run(const struct expert_weights *weights, int hidden, int width, enu
 		for (int block = 0; block < all; block += step) {
 			int blocks = all - block < step ? all - block : step, i = block * SWIGLU_HALF;
 			int n = width - i < blocks * SWIGLU_HALF ? width - i : blocks * SWIGLU_HALF;
-			gemm_run_blocks(&weights->gate_up, block, blocks, x, ldx, count, product, ldp);
+			gemm_run_blocks(&weights->gate_up, block, blocks, x, ldx, count, product, ldp,
+				block + blocks == all ? weights->down.packed : NULL);
 			activate(product, ldp, n, weights->gate_up_bias ? weights->gate_up_bias + 2 * i : NULL, parts,
 				active + (size_t) i * size, stride, count);
 		}
 		end_rows(active, width, parts, count, down, compute);
-		gemm_run(&weights->down, down, down_stride, count, y, (size_t) hidden);
+		gemm_run_blocks(&weights->down, 0, (hidden + GEMM_BLOCK - 1) / GEMM_BLOCK, down, down_stride, count, y,
+			(size_t) hidden, base + count < rows ? weights->gate_up.packed : after);
 		if (weights->down_bias)
 			for (int row = 0; row < count; row++)
 				vector->add(y + (size_t) row * (size_t) hidden, weights->down_bias, hidden);
@@ -107,12 +110,15 @@ size_t experts_workspace(int hidden, int width, enum dtype compute)
 void experts_cpu(const struct experts_args *a)
 {
 	size_t stride = gemm_stride(a->hidden, a->compute), size = dtype_bytes(a->compute);
-	for (int e = 0; e < a->experts; e++) {
+	for (int e = 0, next = 0; e < a->experts; e = next) {
 		size_t first = (size_t) a->offset[e];
 		int rows = a->offset[e + 1] - a->offset[e];
+		for (next = e + 1; next < a->experts && a->offset[next + 1] == a->offset[next];)
+			next++;
 		if (rows > 0)
 			swiglu_run(&a->weights[e], a->hidden, a->width, a->compute,
 				(const char *) a->in + first * stride * size, stride, rows,
-				a->out + first * (size_t) a->hidden, a->workspace);
+				a->out + first * (size_t) a->hidden,
+				next < a->experts ? a->weights[next].gate_up.packed : NULL, a->workspace);
 	}
 }

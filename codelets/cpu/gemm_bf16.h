@@ -12,8 +12,8 @@
 bool gemm_bf16_available(void);
 
 /* y[rows][width ≤ 64] = x[rows][k] · block of packed weights (gemm.h), k even, rows ≥ 0; strides in elements. A column's
- * sum runs over pairs of k in order, whatever the rows. `next`: a block of the same size and 64 columns that will be
- * read after this one, or NULL. Thread-safe. */
+ * sum runs over pairs of k in order, whatever the rows. `next`: weights that will be read
+ * after this block, as many, or NULL. Thread-safe. */
 void gemm_bf16_block(const uint16_t *block, const uint16_t *next, int width, int k, const uint16_t *x, size_t ldx,
 	int rows, float *y, size_t ldy);
 

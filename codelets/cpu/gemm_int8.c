@@ -160,11 +160,11 @@ void int8_pack(void *packed, int n, int k, int first_row, int rows, const struct
 
 /* ---- running */
 
-/* All rows by one block; `next`: the weights of the one behind it, or NULL. */
+/* All rows by one block; `next`: weights that are read after it, or NULL. */
 static void run_block(struct int8_block *block, const void *next, const int8_t *x, size_t ldx, int rows, float *y,
 	size_t ldy)
 {
-	struct gemm_passes left = gemm_passes(rows, int8->rows, next != NULL);
+	struct gemm_passes left = gemm_passes(rows, int8->rows, 1, next != NULL);
 	block->ahead = next ? next : (const char *) block->weight;
 	for (struct gemm_pass pass; gemm_next_pass(&left, &pass);) {
 		block->lines = pass.lines;
@@ -176,7 +176,7 @@ static void run_block(struct int8_block *block, const void *next, const int8_t *
 }
 
 void int8_run_blocks(const struct gemm_weight *weight, int first_block, int blocks, const void *x, size_t ldx, int rows,
-	float *y, size_t ldy)
+	float *y, size_t ldy, const void *after)
 {
 	int span = (int) (GEMM_SPAN_BYTES / ldx) / int8->rows * int8->rows;
 	if (span < int8->rows)
@@ -186,7 +186,10 @@ void int8_run_blocks(const struct gemm_weight *weight, int first_block, int bloc
 		for (int b = 0; b < blocks; b++) {
 			struct int8_block block = block_at(weight->packed, weight->n, weight->k, first_block + b);
 			bool more = block.width == BLOCK && (first_block + b + 1) * BLOCK < weight->n;
-			run_block(&block, more ? block.weight + (size_t) block.groups * 4 * BLOCK : NULL,
+			run_block(&block,
+				b + 1 == blocks && after ? after
+				: more                   ? block.weight + (size_t) block.groups * 4 * BLOCK
+							 : NULL,
 				(const int8_t *) x + (size_t) base * ldx, ldx, end - base,
 				y + (size_t) base * ldy + (size_t) b * BLOCK, ldy);
 		}

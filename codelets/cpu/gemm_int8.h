@@ -69,7 +69,7 @@ static inline size_t int8_groups(int k)
 size_t int8_packed_bytes(int n, int k);
 void int8_pack(void *packed, int n, int k, int first_row, int rows, const struct gemm_source *source);
 void int8_run_blocks(const struct gemm_weight *weight, int first_block, int blocks, const void *x, size_t ldx, int rows,
-	float *y, size_t ldy);
+	float *y, size_t ldy, const void *after);
 void int8_reference(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy);
 
 /* Four bytes of a row; its scale. Rows start at multiples of 4. */

@@ -30,7 +30,7 @@ void mlp_cpu(const struct mlp_args *a)
 				own, stride);
 		else
 			h = (const char *) a->h + (size_t) base * stride * size;
-		swiglu_run(&a->weights, a->hidden, a->width, a->compute, h, stride, count, out, rest);
+		swiglu_run(&a->weights, a->hidden, a->width, a->compute, h, stride, count, out, NULL, rest);
 		for (int row = 0; a->gate && row < count; row++) {
 			float *y = out + (size_t) row * hidden;
 			row_load(a->compute, h + (size_t) row * stride * size, a->hidden, row_of_h);

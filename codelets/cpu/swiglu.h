@@ -14,9 +14,10 @@ enum {
 	SWIGLU_HALF = 32,  /* columns of gate, and of up, in a block */
 };
 
-/* out[rows][hidden] = down(silu(gate(in)) · up(in)); in[rows][ldx], any rows */
+/* out[rows][hidden] = down(silu(gate(in)) · up(in)); in[rows][ldx], any rows. `after`: weights that
+ * are read next, or NULL */
 void swiglu_run(const struct expert_weights *weights, int hidden, int width, enum dtype compute, const void *in,
-	size_t ldx, int rows, float *out, void *workspace);
+	size_t ldx, int rows, float *out, const void *after, void *workspace);
 size_t swiglu_workspace(int width, enum dtype compute);
 
 #endif
