@@ -22,6 +22,7 @@ struct planning {
 	struct plan_work work;
 	struct plan_steps steps;
 	int *lengths;    /* [sequences] */
+	double first_prompts; /* tokens of prompts of sequences that have a first token */
 	int32_t *prompt; /* [longest] any tokens: nothing computes with them */
 	int64_t result;  /* whose result is being consumed */
 	struct error *error;
@@ -62,7 +63,10 @@ static int reserve(struct plan_steps *steps, const struct micro_batch *b, struct
 		struct plan_stage *stage = realloc(steps->stage, (size_t) (room * steps->stages) * sizeof *stage);
 		if (stage)
 			steps->stage = stage;
-		if (!step || !stage)
+		double *seconds = realloc(steps->seconds, (size_t) room * (size_t) steps->tasks * sizeof *seconds);
+		if (seconds)
+			steps->seconds = seconds;
+		if (!step || !stage || !seconds)
 			return error_memory(error, "planning");
 		steps->room = room;
 	}
@@ -94,7 +98,8 @@ static int add_step(struct planning *p, struct micro_batch *b, int64_t consumed,
 		steps->after[steps->afters++] = (int64_t) b->sampled_after[i];
 	if (p->routing)
 		routing_fill(p->routing, b);
-	plan_work_add(&p->work, b, p->plan, &steps->stage[steps->count * steps->stages]);
+	plan_work_add(&p->work, b, p->plan, &steps->stage[steps->count * steps->stages],
+		&steps->seconds[steps->count * steps->tasks]);
 	steps->count++;
 	for (int i = 0; i < b->samples; i++) {
 		b->sampled[i] = 0;
@@ -182,29 +187,33 @@ static int fill_tokens(struct planning *p, const struct plan_timing *timing, dou
 	return code;
 }
 
-/* The rates and the largest time to first token as metrics_tokens defines them, without the rest of it. */
-static int fill_rates(const struct planning *p, const struct plan_timing *timing, double end_s, struct plan_times *times,
-	struct error *error)
+/* Which micro-batches have a sequence's first token. */
+static int mark_first_tokens(struct planning *p, struct error *error)
 {
-	double *first = calloc((size_t) p->graph->workload.sequences, sizeof *first), last = 0, prompts = 0, after = 0;
-	double devices = 1e3 * p->graph->mesh.devices;
-	if (!first)
+	bool *seen = calloc((size_t) p->graph->workload.sequences, sizeof *seen);
+	if (!seen)
 		return error_memory(error, "planning");
 	for (int64_t i = 0; i < p->steps.tokens; i++) {
 		const struct plan_token *token = &p->steps.token[i];
-		if (first[token->sequence] > 0)
+		if (seen[token->sequence])
 			continue;
-		first[token->sequence] = timing->end[token->micro_batch];
-		last = fmax(last, first[token->sequence]);
-		prompts += p->lengths[token->sequence];
+		seen[token->sequence] = true;
+		p->steps.step[token->micro_batch].first_tokens = true;
+		p->first_prompts += p->lengths[token->sequence];
 	}
+	free(seen);
+	return 0;
+}
+
+/* The rates and the largest time to first token as metrics_tokens defines them, without the rest of it. */
+static void fill_rates(const struct planning *p, const struct plan_timing *timing, struct plan_times *times)
+{
+	double after = 0, last = times->prefill_s, devices = 1e3 * p->graph->mesh.devices;
 	for (int64_t i = 0; i < p->steps.tokens; i++)
 		after += timing->end[p->steps.token[i].micro_batch] > last;
-	free(first);
 	times->ttft_s = last;
-	times->prefill_rate = last > 0 ? prompts / last / devices : NAN;
-	times->decode_rate = after > 0 ? after / (end_s - last) / devices : NAN;
-	return 0;
+	times->prefill_rate = last > 0 ? p->first_prompts / last / devices : NAN;
+	times->decode_rate = after > 0 ? after / (times->makespan_s - last) / devices : NAN;
 }
 
 static void fill_kinds(struct plan *plan)
@@ -246,24 +255,10 @@ static int fill_metrics(struct planning *p, const struct plan_timing *overlapped
 	struct plan *plan = p->plan;
 	struct metrics *m = &plan->metrics;
 	const struct plan_times *t = &plan->overlapped;
-	struct plan_times rates[2];
-	double end[2] = { 0, 0 };
-	for (int64_t i = 0; i < p->steps.count; i++) {
-		end[0] = fmax(end[0], overlapped->end[i]);
-		end[1] = fmax(end[1], serial->end[i]);
-	}
+	fill_rates(p, overlapped, &plan->overlapped);
+	fill_rates(p, serial, &plan->serial);
 	metrics_begin(m, METRICS_PLANNED, p->graph);
-	int code = fill_tokens(p, overlapped, end[0], m, error);
-	for (int i = 0; !code && i < 2; i++) {
-		const struct plan_timing *timing = i ? serial : overlapped;
-		struct plan_times *times = i ? &plan->serial : &plan->overlapped;
-		code = fill_rates(p, timing, end[i], &rates[i], error);
-		if (!code)
-			code = plan_times_make(&p->steps, timing, rates[i].ttft_s, times, error);
-		times->ttft_s = rates[i].ttft_s;
-		times->prefill_rate = rates[i].prefill_rate;
-		times->decode_rate = rates[i].decode_rate;
-	}
+	int code = fill_tokens(p, overlapped, t->makespan_s, m, error);
 	if (code)
 		return code;
 	m->exposed_comm_share = t->exposed[PLAN_PHASES];
@@ -300,6 +295,13 @@ static int check_links(const struct graph *graph, struct error *error)
 		graph->mesh.devices);
 }
 
+/* Policies without priorities; ws and lws serve what a worker's own tasks made ready first, which here comes to the same as
+ * priorities (graphs/README.md, "Why policies tie"). */
+static bool serves_in_order(const char *policy)
+{
+	return !strcmp(policy, "eager") || !strcmp(policy, "dm") || !strcmp(policy, "dmda");
+}
+
 static int prepare(struct planning *p, const struct plan_options *options, struct error *error)
 {
 	struct batcher_options batcher;
@@ -322,8 +324,15 @@ static int prepare(struct planning *p, const struct plan_options *options, struc
 	if (code)
 		return code;
 	p->deployment->routing_known = p->routing != NULL;
+	code = plan_work_create(p->deployment, &p->work, error);
 	p->steps.stages = p->graph->mesh.stages;
-	return plan_work_create(p->deployment, &p->work, error);
+	p->steps.task = p->work.task;
+	p->steps.tasks = p->work.tasks;
+	p->steps.run = p->work.run;
+	p->steps.runs = p->work.runs;
+	p->steps.deepest = p->graph->model.layers + 1;
+	p->steps.in_order = serves_in_order(p->graph->schedule.policy);
+	return code;
 }
 
 static int keep_load(struct planning *p, struct error *error)
@@ -341,7 +350,7 @@ static int keep_load(struct planning *p, struct error *error)
 
 static int perform(struct planning *p, const struct plan_options *options, struct error *error)
 {
-	struct plan_timing overlapped = { NULL, NULL, NULL }, serial = { NULL, NULL, NULL };
+	struct plan_timing overlapped = { NULL }, serial = { NULL };
 	int code = prepare(p, options, error);
 	if (!code)
 		code = add_sequences(p, error);
@@ -353,9 +362,11 @@ static int perform(struct planning *p, const struct plan_options *options, struc
 	model_count_parameters(&p->graph->model, &p->plan->parameters);
 	code = keep_load(p, error);
 	if (!code)
-		code = plan_time(&p->steps, p->graph->schedule.slots, true, &overlapped, error);
+		code = mark_first_tokens(p, error);
 	if (!code)
-		code = plan_time(&p->steps, p->graph->schedule.slots, false, &serial, error);
+		code = plan_time(&p->steps, p->graph->schedule.slots, true, &overlapped, &p->plan->overlapped, error);
+	if (!code)
+		code = plan_time(&p->steps, p->graph->schedule.slots, false, &serial, &p->plan->serial, error);
 	if (!code)
 		code = plan_bound_make(&p->steps, p->plan, error);
 	if (!code)
@@ -379,6 +390,7 @@ int plan_make(const struct graph *graph, const struct plan_options *options, str
 	routing_destroy(p.routing);
 	free(p.steps.step);
 	free(p.steps.stage);
+	free(p.steps.seconds);
 	free(p.steps.after);
 	free(p.steps.token);
 	free(p.lengths);

@@ -1,18 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the files of plan*.c share: the micro-batches of a workload with their seconds. */
+ * What the files of plan*.c share: the micro-batches of a workload with the seconds of their tasks. */
 #ifndef OCTANT_TASKS_PLAN_INTERNAL_H
 #define OCTANT_TASKS_PLAN_INTERNAL_H
 
 #include "tasks/plan.h"
 
-struct plan_stage { /* of one micro-batch on one stage, seconds */
+/* The program that every micro-batch goes through: tasks that a stage's devices do side by side count as one, and what equal
+ * layers have in common is written once.
+ *
+ *   run    embed │ attention reduce_scatter route … all_gather, 8 times │ send │ attention … , 8 times │ head sample      */
+struct plan_task {
+	int stage;
+	int depth;    /* the deeper, the higher its priority; of a run's first round */
+	bool moves;   /* takes the links; else the devices */
+	bool sends;   /* to the next stage */
+	bool passes;  /* when it ends in the run's last round, another micro-batch may enter in its turn */
+	double wait;  /* from the end of what it waited for, or of the task before it, until it begins */
+};
+
+struct plan_run { /* tasks [first, end), one after the other, `repeat` times */
+	int first, end, repeat;
+};
+
+struct plan_stage { /* of one micro-batch on one stage: sums of seconds, without waits */
 	double compute, comm, send;
-	double wait; /* from the end of each task to the start of the one that waits for it: others may run meanwhile */
 };
 
 struct plan_step { /* one micro-batch */
 	enum plan_phase phase;
+	bool first_tokens; /* of some sequence */
 	int64_t consumed; /* results that were in before it was formed: all with smaller numbers */
 	int64_t first_after, after; /* into plan_steps.after: micro-batches whose sampled tokens it needs */
 	int64_t enters_after;       /* whose place in the first stage it takes; −1: none */
@@ -25,9 +42,15 @@ struct plan_token {
 
 struct plan_steps {
 	int stages;
+	int tasks, runs;
+	const struct plan_task *task;
+	const struct plan_run *run;
+	int deepest;   /* the largest depth */
+	bool in_order; /* the policy knows no priorities: tasks are served as they become ready */
 	int64_t count, room;
 	struct plan_step *step;
 	struct plan_stage *stage; /* [count][stages] */
+	double *seconds;          /* [count][tasks]; 0: there is nothing to do */
 	int64_t afters, after_room;
 	int64_t *after;
 	int64_t tokens, token_room;
@@ -35,27 +58,29 @@ struct plan_steps {
 };
 
 struct plan_timing { /* of one way to overlap */
-	double *end;            /* [count] when the micro-batch left the last stage */
-	double *ready, *left;   /* [count][stages] */
+	double *end; /* [count] when the micro-batch left the last stage */
 };
 
-/* plan_work.c: seconds by stage of a micro-batch, and its sums. `repeat` [calls]: how many equal calls one stands for. */
+/* plan_work.c: the program, and of each micro-batch its seconds by task and by stage and what it adds to the sums.
+ * `repeat` [calls]: how many equal calls one stands for. */
 struct plan_work {
 	struct deployment *deployment;
 	int *repeat;
+	int tasks, runs;
+	struct plan_task *task;
+	struct plan_run *run;
 	int index[MESH_MAX_DEVICES]; /* device number → stage · S + index */
 	struct flow *flow;           /* [CALL_MAX_FLOWS] */
 };
 int plan_work_create(struct deployment *deployment, struct plan_work *work, struct error *error);
 void plan_work_destroy(struct plan_work *work);
-void plan_work_add(struct plan_work *work, struct micro_batch *micro_batch, struct plan *plan, struct plan_stage *stage);
+void plan_work_add(struct plan_work *work, struct micro_batch *micro_batch, struct plan *plan, struct plan_stage *stage,
+	double *seconds);
 
-/* plan_time.c */
-int plan_time(const struct plan_steps *steps, int slots, bool overlap, struct plan_timing *timing, struct error *error);
+/* plan_time.c: when micro-batches end, and the windows and shares of `times`; its rates and first token are left 0. */
+int plan_time(const struct plan_steps *steps, int slots, bool overlap, struct plan_timing *timing, struct plan_times *times,
+	struct error *error);
 void plan_timing_free(struct plan_timing *timing);
-/* Windows and shares; `prefill_s`: when the last first token came. */
-int plan_times_make(const struct plan_steps *steps, const struct plan_timing *timing, double prefill_s,
-	struct plan_times *times, struct error *error);
 int plan_bound_make(const struct plan_steps *steps, struct plan *plan, struct error *error);
 
 /* plan_why.c: says of each requirement what binds. */

@@ -53,23 +53,83 @@ static void count_repeats(const struct slot *slot, bool every_layer, int *repeat
 	}
 }
 
+/* The calls from i on that count as one task: until the next step, or where repetition changes. */
+static int task_end(const struct plan_work *w, int i)
+{
+	const struct slot *slot = &w->deployment->slot[0];
+	int end = i;
+	while (end < slot->calls && same_step(&slot->call[i], &slot->call[end]) && w->repeat[end] == w->repeat[i])
+		end++;
+	return end;
+}
+
+/* Between the end of what it waits for and its begin, a worker looks. A host's tasks run on whichever worker is free. */
+static double wait_of(const struct deployment *d, const struct call *c)
+{
+	if (d->graph->machine.host)
+		return 0;
+	return engine_call_moves(&c->base) ? PLAN_LOOK_S : 2 * PLAN_LOOK_S + graph_runtime_of(d->graph).task_s;
+}
+
+/* As tasks/deployment.c gives priorities, and lets micro-batches enter in turn. */
+static struct plan_task task_of(const struct deployment *d, const struct call *c)
+{
+	const struct mesh *mesh = d->mesh;
+	const struct call_type *type = (const struct call_type *) c->base.type;
+	struct plan_task task = { .stage = c->stage, .moves = engine_call_moves(&c->base), .wait = wait_of(d, c),
+		.sends = type->engine.kind == TASK_SEND,
+		.depth = c->base.layer >= 0 ? c->base.layer + 1 : type->engine.kind == TASK_EMBED ? 0 : d->model->layers + 1 };
+	if (c->base.layer < 0 && type->engine.kind != TASK_EMBED && c->stage < mesh->stages - 1)
+		task.depth = mesh->first_layer[c->stage + 1];
+	task.passes = type->appends && c->stage == 0;
+	return task;
+}
+
+static void write_program(struct plan_work *w)
+{
+	const struct slot *slot = &w->deployment->slot[0];
+	int layer = 0, stage = -1;
+	for (int i = 0; i < slot->calls; i = task_end(w, i)) {
+		const struct call *c = &slot->call[i];
+		if (!w->repeat[i])
+			continue;
+		if (c->stage != stage || c->base.layer != layer || w->run[w->runs - 1].repeat != w->repeat[i])
+			w->run[w->runs++] = (struct plan_run){ w->tasks, w->tasks, w->repeat[i] };
+		layer = c->base.layer;
+		stage = c->stage;
+		w->run[w->runs - 1].end++;
+		w->task[w->tasks++] = task_of(w->deployment, c);
+	}
+	bool last = true; /* only the last of stage 0 lets another one in */
+	for (int i = w->tasks - 1; i >= 0; i--)
+		if (w->task[i].passes) {
+			w->task[i].passes = last;
+			last = false;
+		}
+}
+
 int plan_work_create(struct deployment *d, struct plan_work *w, struct error *error)
 {
 	const struct slot *slot = &d->slot[0];
 	*w = (struct plan_work){ .deployment = d };
 	w->repeat = calloc((size_t) slot->calls + 1, sizeof *w->repeat);
+	w->task = calloc((size_t) slot->calls + 1, sizeof *w->task);
+	w->run = calloc((size_t) slot->calls + 1, sizeof *w->run);
 	w->flow = calloc(CALL_MAX_FLOWS, sizeof *w->flow);
-	if (!w->repeat || !w->flow)
+	if (!w->repeat || !w->task || !w->run || !w->flow)
 		return error_memory(error, "planning");
 	for (int i = 0; i < d->mesh->devices; i++)
 		w->index[d->mesh->part[i].device] = i;
 	count_repeats(slot, d->routing_known, w->repeat);
+	write_program(w);
 	return 0;
 }
 
 void plan_work_destroy(struct plan_work *w)
 {
 	free(w->repeat);
+	free(w->task);
+	free(w->run);
 	free(w->flow);
 }
 
@@ -123,27 +183,20 @@ static void add_sums(struct plan *plan, const struct plan_work *w, const struct 
 	}
 }
 
-/* Between the task before and this one, which waited for it. A host's tasks run on whichever worker is free. */
-static double wait_of(const struct deployment *d, const struct call *c)
-{
-	if (d->graph->machine.host)
-		return 0;
-	return engine_call_moves(&c->base) ? PLAN_LOOK_S : 2 * PLAN_LOOK_S + graph_runtime_of(d->graph).task_s;
-}
-
-void plan_work_add(struct plan_work *w, struct micro_batch *b, struct plan *plan, struct plan_stage *stage)
+void plan_work_add(struct plan_work *w, struct micro_batch *b, struct plan *plan, struct plan_stage *stage, double *seconds)
 {
 	struct deployment *d = w->deployment;
 	struct slot *slot = &d->slot[0];
 	enum plan_phase phase = b->phase == PHASE_DECODE ? PLAN_DECODE : PLAN_PREFILL;
+	int task = 0;
 	slot->micro_batch = b;
 	for (int s = 0; s < d->mesh->stages; s++)
-		stage[s] = (struct plan_stage){ 0, 0, 0, 0 };
+		stage[s] = (struct plan_stage){ 0, 0, 0 };
 	for (int i = 0; i < slot->calls;) {
 		const struct call *first = &slot->call[i];
 		double slowest = 0;
 		int repeat = w->repeat[i];
-		for (; i < slot->calls && same_step(first, &slot->call[i]) && w->repeat[i] == repeat; i++) {
+		for (int end = task_end(w, i); i < end; i++) {
 			const struct call *c = &slot->call[i];
 			const struct call_type *type = (const struct call_type *) c->base.type;
 			struct cost cost;
@@ -155,12 +208,13 @@ void plan_work_add(struct plan_work *w, struct micro_batch *b, struct plan *plan
 			add_sums(plan, w, c, phase, &work, &cost, flows, repeat);
 			slowest = fmax(slowest, cost.seconds);
 		}
+		if (!repeat)
+			continue;
+		seconds[task++] = slowest;
 		struct plan_stage *to = &stage[first->stage];
 		*(first->base.type->kind == TASK_SEND ? &to->send
 			: engine_call_moves(&first->base)     ? &to->comm
 							  : &to->compute) += slowest * repeat;
-		if (slowest > 0)
-			to->wait += wait_of(d, first) * repeat;
 	}
 	plan->phase_micro_batches[phase]++;
 	plan->phase_rows[phase] += b->rows;

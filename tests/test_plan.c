@@ -218,14 +218,15 @@ static void one_sequence_on_one_device_is_the_sum_of_its_tasks(void **state)
 	near(m.plan->serial.makespan_s, sum + looks, 1e-9);
 	near(m.plan->lower_bound_s, sum, 1e-9);
 	near(m.plan->metrics.compute_s, sum, 1e-9);
-	near(m.plan->overlapped.bubble[PLAN_PHASES], looks / (sum + looks), 1e-6);
+	looks -= 2 * PLAN_LOOK_S; /* the first task's are before it is busy at all */
+	near(m.plan->overlapped.bubble[PLAN_PHASES], looks / (sum + looks), 1e-9);
 	assert_true(m.plan->metrics.comm_s == 0 && m.plan->overlapped.exposed[PLAN_PHASES] == 0);
 	unmake(&m);
 }
 
-/* N equal chunks through two stages of d₀ and d₁ seconds with x to send between them, where w₀ and w₁ pass between tasks. One
- * slot: one after the other, N (d₀ + w₀ + x + d₁ + w₁), and stage 0 works N d₀ of its span, which ends with its last chunk.
- * Enough slots: d₀ + x + d₁ + (N − 1) · the slower, where other chunks' tasks hide all waits but those of the first and the last. */
+/* N equal chunks through two stages of d₀ and d₁ seconds with x to send between them, and w₀ and w₁ in which workers look
+ * at their queues. One slot: one after the other, N (d₀ + w₀ + x + d₁ + w₁); stage 0 is busy for N (d₀ + x) of its span, which
+ * ends with its last send, and stage 1 for N (x + d₁). Enough slots: d₀ + w₀ + x + d₁ + w₁ + (N − 1) · the slower stage. */
 static void a_pipeline_of_two_stages(void **state)
 {
 	(void) state;
@@ -245,13 +246,13 @@ static void a_pipeline_of_two_stages(void **state)
 		double slower = fmax(s0 + x, s1);
 		near(m.plan->serial.makespan_s, slots == 1 ? n * (s0 + x + s1) : s0 + x + s1 + (n - 1) * slower, 1e-9);
 		if (slots == 1) {
-			double b0 = 1 - n * d0 / (n * s0 + (n - 1) * (x + s1)), b1 = 1 - n * d1 / (n * s1 + (n - 1) * (x + s0));
-			near(m.plan->serial.bubble[PLAN_PHASES], (b0 + b1) / 2, 1e-6);
+			double b0 = 1 - n * (d0 + x) / (n * (s0 + x) + (n - 1) * s1 - 2 * PLAN_LOOK_S);
+			double b1 = 1 - n * (x + d1) / (n * (x + s1) + (n - 1) * s0);
+			near(m.plan->serial.bubble[PLAN_PHASES], (b0 + b1) / 2, 1e-9);
 			near(m.plan->overlapped.makespan_s, n * (s0 + x + s1), 1e-9);
 		} else { /* sends are hidden: the stage with more compute sets the time */
-			double least = d0 + x + d1 + (n - 1) * fmax(d0, d1);
-			assert_true(m.plan->overlapped.makespan_s >= least && m.plan->overlapped.makespan_s <= least + w0 + w1);
-			near(m.plan->lower_bound_s, least, 1e-9);
+			near(m.plan->overlapped.makespan_s, s0 + x + s1 + (n - 1) * fmax(s0 - PLAN_LOOK_S, s1), 1e-9);
+			near(m.plan->lower_bound_s, d0 + x + d1 + (n - 1) * fmax(d0, d1), 1e-9);
 		}
 		unmake(&m);
 	}
@@ -274,8 +275,9 @@ static void bounds_are_in_order_on_every_graph(void **state)
 		const struct plan *p = m.plan;
 		if (!(p->lower_bound_s <= p->overlapped.makespan_s * (1 + 1e-9)))
 			fail_msg("%s: the lower bound %g exceeds %g", *name, p->lower_bound_s, p->overlapped.makespan_s);
-		/* lists of tasks may be served in another order, so that a little is allowed */
-		assert_true(p->overlapped.makespan_s <= p->serial.makespan_s * 1.02);
+		/* micro-batches that share a stage leave it later than one after the other would, which later stages may wait for */
+		if (!(p->overlapped.makespan_s <= p->serial.makespan_s * 1.1))
+			fail_msg("%s: %g is more than %g without overlap", *name, p->overlapped.makespan_s, p->serial.makespan_s);
 		assert_int_equal(p->counters.finished, 24);
 		assert_int_equal(p->metrics.new_tokens, 24 * (graphs % 2 ? 1 : 16));
 		for (int i = 0; i <= PLAN_PHASES; i++) {
