@@ -155,6 +155,7 @@ struct graph {
 	struct graph_place model_place;
 
 	struct graph_machine machine;
+	bool here; /* it runs on this host, whatever machine it names: without links, and in tasks as a host has them */
 	int tensor, experts, stages, expert_tensor; /* as given, else 1; expert_tensor 0: not given */
 	bool tensor_given, experts_given;
 	int layer_counts[MESH_MAX_STAGES], layer_counts_count; /* mesh.layers */

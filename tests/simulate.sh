@@ -69,7 +69,7 @@ for device in range(4):
 PYTHON
 }
 
-# GRAPH-AND-OPTIONS...: run on this host and simulated on the machine that the graph names
+# GRAPH-AND-OPTIONS...: run on this host and simulated on the machine that the graph names, or $machine
 same_tasks()
 {
 	python3 - >"$work/input.jsonl" <<'PYTHON'
@@ -87,7 +87,7 @@ import json, sys
 for line in sorted(map(json.loads, open(sys.argv[1])), key=lambda line: int(line["id"])):
     print(json.dumps(line))
 PYTHON
-	"$OCTANT" simulate "$@" --model "$model" --input "$work/lengths.jsonl" --quiet --dump-tasks "$work/sim.tasks"
+	"$OCTANT" simulate "$@" $machine --model "$model" --input "$work/lengths.jsonl" --quiet --dump-tasks "$work/sim.tasks"
 	test $? -le 1 || return 1
 	grep -v '^load' "$work/run.tasks" >"$work/run.own"
 	wc -l "$work/run.own"
@@ -99,17 +99,21 @@ fp32="--set compute=\"fp32\" --set kv.dtype=\"fp32\""
 
 same_everywhere()
 {
-	same_tasks tp2_ep2_pp2 $limits $fp32 --set kv.pages=64 --policy homes || return 1
+	machine= task="--set schedule.grain=task" # a task a step, as GPUs have it by default
+	same_tasks tp2_ep2_pp2 $limits $fp32 $task --set kv.pages=64 --policy homes || return 1
 	# too few pages: sequences wait, or are preempted and computed again
-	same_tasks tp2_ep2_pp2 $limits $fp32 --set kv.pages=14 --set schedule.slots=2 --policy dmdas || return 1
-	same_tasks tp2_ep2_local $limits $fp32 --set kv.pages=64 --set 'schedule.interleave="mixed"' || return 1
-	same_tasks send_shards $limits $fp32 --set kv.pages=64 --set schedule.slots=7 --set schedule.ahead=3 || return 1
-	# merged tasks: all, and on a host those of few rows, of which there are some and others
+	same_tasks tp2_ep2_pp2 $limits $fp32 $task --set kv.pages=14 --set schedule.slots=2 --policy dmdas || return 1
+	same_tasks tp2_ep2_local $limits $fp32 $task --set kv.pages=64 --set 'schedule.interleave="mixed"' || return 1
+	same_tasks send_shards $limits $fp32 $task --set kv.pages=64 --set schedule.slots=7 --set schedule.ahead=3 || return 1
+	# merged tasks, as a host has them whatever machine the graph names: all, and those of few rows
+	machine="--machine host"
 	same_tasks tp2_ep2_pp2 $limits $fp32 --set kv.pages=64 --set schedule.grain=device || return 1
 	grep -q ' + ' "$work/run.own" || return 1
-	same_tasks default $limits $fp32 --set kv.pages=64 --tp-size 2 --ep-size 2 \
-		--set schedule.prefill.tokens=200 || return 1
-	grep -q '^embed[^:]* + attention[^:]*: decode' "$work/run.own" && grep -q '^embed[^:+]*: prefill' "$work/run.own"
+	for graph in tp2_ep2_local "default --tp-size 2 --ep-size 2"; do
+		same_tasks $graph $limits $fp32 --set kv.pages=64 --set schedule.prefill.tokens=200 || return 1
+		grep -q '^embed[^:]* + attention[^:]*: decode' "$work/run.own" || return 1
+		grep -q '^embed[^:+]*: prefill' "$work/run.own" || return 1
+	done
 }
 
 # Where nothing contends and nothing waits, the plan and the simulation say the same: seconds of compute and of collectives

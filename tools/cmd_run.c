@@ -82,7 +82,9 @@ static int read_graph(struct run *run, struct error *error)
 	code = graph_resolve(run->graph, model, &task_kinds, error);
 	if (code)
 		return code;
-	graph_set_default_compute(run->graph, run->topology.avx512_bf16); /* on whatever machine it is meant for */
+	/* on whatever machine it is meant for */
+	run->graph->here = true;
+	graph_set_default_compute(run->graph, run->topology.avx512_bf16);
 	return 0;
 }
 
