@@ -3,6 +3,7 @@
  * Micro-batches of chosen shapes through a deployment, and how long their tasks take. */
 #include "tasks/calibrate.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "tasks/grain.h"
@@ -119,7 +120,9 @@ static void compose(struct calibration *c, const struct calibrate_shape *shape, 
 static bool fits(const struct calibration *c, const struct calibrate_shape *shape)
 {
 	const struct deployment_sizes *s = &c->deployment->sizes;
-	return shape->segments * shape->rows <= s->max_rows && shape->segments <= s->max_samples && shape->segments <= s->seats
+	int rows = shape->segments * shape->rows;
+	int most = c->options->most_rows && c->options->most_rows < s->max_rows ? c->options->most_rows : s->max_rows;
+	return rows <= most && shape->segments <= s->max_samples && shape->segments <= s->seats
 		&& shape->position + shape->rows <= c->graph->limits.tokens_per_sequence
 		&& (shape->position + shape->rows + c->graph->kv.page_tokens - 1) / c->graph->kv.page_tokens <= c->pages_each;
 }
@@ -185,7 +188,7 @@ static void gather(struct calibration *c, const struct task_record *records, siz
 		if (!calls[k])
 			continue;
 		sample[k].calls = calls[k];
-		sample[k].company = others > 0 ? together[k] / sample[k].seconds / others : 0;
+		sample[k].company = others > 0 && sample[k].seconds > 0 ? fmin(together[k] / sample[k].seconds / others, 1) : 0;
 		for (int t = 0; t < CURVE_TERMS; t++)
 			sample[k].term[t] /= calls[k];
 		sample[k].flops /= calls[k];
@@ -255,20 +258,6 @@ static int by_seconds(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static int keep(struct calibrate_samples *samples, const struct calibrate_sample *sample, struct error *error)
-{
-	if (samples->count == samples->size) {
-		int size = samples->size ? 2 * samples->size : 256;
-		struct calibrate_sample *larger = realloc(samples->sample, (size_t) size * sizeof *larger);
-		if (!larger)
-			return error_memory(error, "calibrating");
-		samples->sample = larger;
-		samples->size = size;
-	}
-	samples->sample[samples->count++] = *sample;
-	return 0;
-}
-
 static int repetitions_of(const struct calibration *c, int shape)
 {
 	int n = c->options->repetitions;
@@ -281,7 +270,8 @@ static int counting(const struct calibration *c, int count)
 	return at < count ? at : count - 1;
 }
 
-static int keep_counting(struct calibration *c, int shape, struct calibrate_samples *samples, struct error *error)
+/* Those of the shape's repetitions that count. */
+static int keep_counting(struct calibration *c, int shape, int source, struct calibrate_samples *samples, struct error *error)
 {
 	int n = repetitions_of(c, shape), code = 0;
 	struct calibrate_sample sorted[n];
@@ -290,8 +280,11 @@ static int keep_counting(struct calibration *c, int shape, struct calibrate_samp
 			for (int r = 0; r < n; r++)
 				sorted[r] = place_of(c, shape, slot, r)[k];
 			qsort(sorted, (size_t) n, sizeof *sorted, by_seconds);
-			if (sorted[counting(c, n)].kind >= 0)
-				code = keep(samples, &sorted[counting(c, n)], error);
+			int first = c->options->every ? 0 : counting(c, n), end = c->options->every ? n : first + 1;
+			for (int r = first; !code && r < end; r++) {
+				sorted[r].source = source;
+				code = sorted[r].kind >= 0 ? calibrate_samples_add(samples, &sorted[r], error) : 0;
+			}
 		}
 	return code;
 }
@@ -412,8 +405,12 @@ int calibrate_measure(const struct calibrate_options *options, struct calibrate_
 	struct calibration c = { .options = options, .graph = options->graph,
 		.shape = options->shape ? options->shape : fit_shapes,
 		.shapes = options->shape ? options->shapes : (int) (sizeof fit_shapes / sizeof *fit_shapes) };
-	int rounds = options->repetitions + 1;
-	int code = start(&c, error);
+	int rounds = options->repetitions + 1, source = 0;
+	char name[CALIBRATE_SOURCE];
+	snprintf(name, sizeof name, "%s, %d worker%s", options->graph->name, options->workers, options->workers > 1 ? "s" : "");
+	int code = calibrate_samples_source(samples, name, &source, error);
+	if (!code)
+		code = start(&c, error);
 	/* round by round, so that a disturbance of some seconds spoils one repetition of many shapes, not all of one */
 	for (int r = 0; !code && r < rounds; r++)
 		for (int i = 0; !code && i < c.shapes; i++) {
@@ -424,7 +421,7 @@ int calibrate_measure(const struct calibrate_options *options, struct calibrate_
 		}
 	for (int i = 0; !code && i < c.shapes; i++)
 		if (fits(&c, &c.shape[i]))
-			code = keep_counting(&c, i, samples, error);
+			code = keep_counting(&c, i, source, samples, error);
 	for (int i = 0; !code && options->span_s && i < c.shapes; i++)
 		options->span_s[i] = counting_value(&c, c.span + i * options->repetitions, repetitions_of(&c, i));
 	stop(&c);

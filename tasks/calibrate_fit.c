@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Samples → curves: for each kind of task, coefficients ≥ 0 with the least sum of relative errors, so that small tasks count
- * as much as large ones, and one that was disturbed no more than another. The columns are the terms, and the terms times
- * `company`: what a task takes longer beside others.
+ * as much as large ones, and one that was disturbed no more than another.
+ *
+ * Beside w - 1 others a task gets at least its fair share of what they share, a w-th: it takes at most w times as long. Hence
+ * each term is two columns, what others do not slow, and what they slow w times where all are busy, seconds · (1 +
+ * company · (w - 1)): alone ≤ busy ≤ w · alone by itself, and a few disturbed samples cannot bend `busy` beyond.
  *
  * The least sum of |errors| is found by least squares, again and again, each sample weighted by 1 / |its error before|
  * (iteratively reweighted least squares: Holland, Welsch, Communications in Statistics A6, 1977). */
@@ -49,7 +52,7 @@ static int fit_rows(double *a, double *b, int n, double *x, struct error *error)
 	return code;
 }
 
-static int fit_kind(const struct calibrate_samples *samples, int kind, struct curve *curve, double *a, double *b,
+static int fit_kind(const struct calibrate_samples *samples, int kind, int workers, struct curve *curve, double *a, double *b,
 	struct error *error)
 {
 	double x[2 * CURVE_TERMS];
@@ -62,7 +65,7 @@ static int fit_kind(const struct calibrate_samples *samples, int kind, struct cu
 		for (int t = 0; t < CURVE_TERMS; t++) {
 			row[t] = s->term[t] / s->seconds;
 			/* others slow what passes through memory and caches, not the call */
-			row[CURVE_TERMS + t] = t == CURVE_CALL ? 0 : s->term[t] * s->company / s->seconds;
+			row[CURVE_TERMS + t] = t == CURVE_CALL ? 0 : row[t] * (1 + s->company * (workers - 1));
 		}
 		b[n++] = 1;
 	}
@@ -72,8 +75,8 @@ static int fit_kind(const struct calibrate_samples *samples, int kind, struct cu
 	*curve = (struct curve){ 0 };
 	snprintf(curve->task, sizeof curve->task, "%s", call_kind_names[kind]);
 	for (int t = 0; t < CURVE_TERMS; t++) {
-		curve->alone[t] = x[t];
-		curve->busy[t] = x[t] + x[CURVE_TERMS + t];
+		curve->alone[t] = x[t] + x[CURVE_TERMS + t];
+		curve->busy[t] = x[t] + x[CURVE_TERMS + t] * workers;
 	}
 	for (int i = 0, at = 0; i < samples->count; i++) {
 		const struct calibrate_sample *s = &samples->sample[i];
@@ -84,8 +87,12 @@ static int fit_kind(const struct calibrate_samples *samples, int kind, struct cu
 	return 0;
 }
 
-int calibrate_fit(const struct calibrate_samples *samples, struct curve *curve, int *count, struct error *error)
+int calibrate_fit(const struct calibrate_samples *all, int workers, struct curve *curve, int *count, struct error *error)
 {
+	struct calibrate_samples means, *samples = &means;
+	*count = 0;
+	if (calibrate_samples_mean(all, &means, error))
+		return error->code;
 	double *a = calloc((size_t) samples->count + 1, 2 * CURVE_TERMS * sizeof *a);
 	double *b = calloc((size_t) samples->count + 1, sizeof *b);
 	int code = a && b ? 0 : error_memory(error, "fitting curves"), found = 0;
@@ -94,10 +101,11 @@ int calibrate_fit(const struct calibrate_samples *samples, struct curve *curve, 
 		for (int i = 0; i < samples->count; i++)
 			any |= samples->sample[i].kind == kind && samples->sample[i].seconds > 0;
 		if (any)
-			code = fit_kind(samples, kind, &curve[found++], a, b, error);
+			code = fit_kind(samples, kind, workers, &curve[found++], a, b, error);
 	}
 	free(a);
 	free(b);
+	calibrate_samples_free(&means);
 	*count = code ? 0 : found;
 	return code;
 }

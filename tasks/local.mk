@@ -3,7 +3,8 @@
 # libtasks.a: one file per kind of task. One line a module, headers too, in alphabetical order:
 # libtasks_a_SOURCES += tasks/NAME.c tasks/NAME.h
 libtasks_a_SOURCES += tasks/kinds.c tasks/kinds.h
-libtasks_a_SOURCES += tasks/calibrate.c tasks/calibrate.h tasks/calibrate_fit.c tasks/calibrate_runtime.c
+libtasks_a_SOURCES += tasks/calibrate.c tasks/calibrate.h tasks/calibrate_fit.c tasks/calibrate_runtime.c \
+	tasks/calibrate_samples.c
 libtasks_a_SOURCES += tasks/call.c tasks/call.h
 libtasks_a_SOURCES += tasks/deployment.c tasks/deployment.h
 libtasks_a_SOURCES += tasks/grain.c tasks/grain.h

@@ -12,15 +12,22 @@ model="$OCTANT_SOURCE_DIR/tests/golden/models/mixtral"
 quickstart="$OCTANT_SOURCE_DIR/graphs/quickstart/model"
 . "$OCTANT_SOURCE_DIR/tests/tap.sh"
 
-# refuses WORDS ARGUMENTS...: exit status 2, one line with the words on standard error
-refuses()
+# command_refuses WORDS COMMAND...: exit status 2, one line with the words on standard error
+command_refuses()
 {
 	words=$1
 	shift
 	status=0
-	"$OCTANT" simulate "$@" >"$work/out" 2>"$work/err" || status=$?
+	"$OCTANT" "$@" >"$work/out" 2>"$work/err" || status=$?
 	cat "$work/out" "$work/err"
 	test "$status" = 2 && grep -qF -e "$words" "$work/err" && test "$(wc -l <"$work/err")" = 1
+}
+
+simulate_refuses()
+{
+	words=$1
+	shift
+	command_refuses "$words" simulate "$@"
 }
 
 card()
@@ -64,6 +71,32 @@ same_tasks()
 	simulated, measured = ({t["kind"]: t["calls"] for t in json.load(open(name))["tasks"]} for name in sys.argv[1:])
 	assert simulated == measured, (simulated, measured)
 	END
+}
+
+# Two passes make one card, which needs no third to be made again; samples of something else are no part of it.
+two_passes()
+{
+	pass="calibrate --model $quickstart --workers 1 --memory 0.05 --set limits.sequences=16 --set limits.tokens_per_sequence=128
+		--samples $work/samples.json --quiet"
+	"$OCTANT" $pass --repetitions 1 -o "$work/first.cfg" && "$OCTANT" $pass --repetitions 2 -o "$work/both.cfg" || return
+	"$OCTANT" $pass --repetitions 0 -o "$work/again.cfg" || return
+	grep -q "after 1 pass," "$work/first.cfg" && grep -q "after 2 passes," "$work/both.cfg" || return
+	grep -v '^#' "$work/both.cfg" >"$work/both.keys"
+	grep -v '^#' "$work/again.cfg" | cmp - "$work/both.keys" || return
+	python3 - "$work/samples.json" <<-'END' || return
+	import collections, json, sys
+	record = json.load(open(sys.argv[1]))
+	times = collections.Counter(s["pass"] for s in record["samples"])
+	print(times, record["sources"])
+	assert len(record["passes"]) == 2 and set(times) == {0, 1} and times[0] < times[1] <= 2 * times[0], times
+	END
+	cp "$work/samples.json" "$work/samples.before"
+	command_refuses "layers = 16, not 4" calibrate --model "$model" --workers 1 --set compute=bf16 --samples "$work/samples.json" || return
+	command_refuses "1 workers, not 2" $pass --workers 2 || return
+	command_refuses "earlier pass" calibrate --repetitions 0 --samples "$work/none.json" || return
+	echo '{"version": 1, "terms": []}' >"$work/old.json"
+	command_refuses "other terms" calibrate --model "$model" --samples "$work/old.json" || return
+	cmp "$work/samples.json" "$work/samples.before" && test ! -e "$work/none.json"
 }
 
 # Two workers. Tolerances are wide: the machine may have other work. What they find is a kind that the card lacks, a worker
@@ -113,18 +146,19 @@ tells_what_is_missing()
 foreign()
 {
 	sed 's/^cpu = .*/cpu = "Another";/' "$work/here.cfg" >"$work/foreign.cfg"
-	refuses "another machine" --against "$work/run" --machine "$work/foreign.cfg"
+	simulate_refuses "another machine" --against "$work/run" --machine "$work/foreign.cfg"
 }
 
-echo 1..9
+echo 1..10
 tap "a machine card is written" card
 tap "a run tells what is needed to simulate it" run
 tap "it is predicted, figure by figure and kind by kind" predicts
 tap "the simulation submits the run's tasks" same_tasks
 tap "a kind of task that the card lacks is named" tells_what_is_missing
 tap "a card of another machine is refused" foreign
-tap "a folder without a run is refused" refuses "finished octant run" --against "$work" --machine "$work/here.cfg"
-tap "a machine without curves is refused" refuses "no curves" --against "$work/run" --machine host
+tap "a folder without a run is refused" simulate_refuses "finished octant run" --against "$work" --machine "$work/here.cfg"
+tap "a machine without curves is refused" simulate_refuses "no curves" --against "$work/run" --machine host
+tap "two passes make one card" two_passes
 if [ "$(nproc)" -ge 2 ]; then
 	tap "two workers are predicted" two_workers
 else

@@ -16,7 +16,8 @@ tests_test_batcher_SOURCES = tests/test_batcher.c tests/batcher_scene.c tests/ba
 check_PROGRAMS += tests/test_bench
 tests_test_bench_SOURCES = tests/test_bench.c tools/bench.c
 check_PROGRAMS += tests/test_calibrate
-tests_test_calibrate_SOURCES = tests/test_calibrate.c tests/scratch.h tools/calibrate_card.c
+tests_test_calibrate_SOURCES = tests/test_calibrate.c tests/scratch.h tools/calibrate_card.c \
+	tools/calibrate_record.c
 check_PROGRAMS += tests/test_checkpoint
 check_PROGRAMS += tests/test_cost
 check_PROGRAMS += tests/test_error

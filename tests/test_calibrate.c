@@ -15,6 +15,7 @@
 #include "tasks/kinds.h"
 #include "tests/scratch.h"
 #include "tools/calibrate_card.h"
+#include "tools/calibrate_record.h"
 
 static void near(double value, double expected, double tolerance)
 {
@@ -82,7 +83,7 @@ static void curves_are_what_samples_were_made_by(void **state)
 		.alone = { [CURVE_CALL] = 2e-7, [CURVE_ROW_BYTES_1] = 1e-11, [CURVE_ROW_BYTES_16] = 2e-11, [CURVE_ROW_BYTES] = 9e-11 },
 		.busy = { [CURVE_CALL] = 2e-7, [CURVE_ROW_BYTES_1] = 4e-11, [CURVE_ROW_BYTES_16] = 4e-11, [CURVE_ROW_BYTES] = 1e-10 } };
 	struct calibrate_sample sample[200];
-	struct calibrate_samples samples = { sample, 200, 200 };
+	struct calibrate_samples samples = { .sample = sample, .count = 200, .size = 200 };
 	struct curve *fitted = calloc(CALL_KINDS, sizeof *fitted);
 	struct error error = { 0 };
 	int count;
@@ -100,7 +101,7 @@ static void curves_are_what_samples_were_made_by(void **state)
 		}
 		sample[i].seconds = curve_seconds(made, sample[i].term, sample[i].company);
 	}
-	if (calibrate_fit(&samples, fitted, &count, &error))
+	if (calibrate_fit(&samples, 4, fitted, &count, &error))
 		fail_msg("%s", error.text);
 	assert_int_equal(count, 2);
 	for (int i = 0; i < 2; i++) {
@@ -121,7 +122,7 @@ static void disturbed_samples_do_not_bend_a_curve(void **state)
 	static const struct curve made = { .alone = { [CURVE_CALL] = 2e-6, [CURVE_ROW_BYTES_1] = 2e-11, [CURVE_ROW_BYTES_16] = 4e-11,
 		[CURVE_ROW_BYTES] = 5e-11 } };
 	struct calibrate_sample sample[100];
-	struct calibrate_samples samples = { sample, 100, 100 };
+	struct calibrate_samples samples = { .sample = sample, .count = 100, .size = 100 };
 	struct curve *fitted = calloc(CALL_KINDS, sizeof *fitted);
 	struct error error = { 0 };
 	int count;
@@ -133,9 +134,72 @@ static void disturbed_samples_do_not_bend_a_curve(void **state)
 		call_terms(&work, sample[i].term);
 		sample[i].seconds = curve_seconds(&made, sample[i].term, 0) * (i % 5 ? 1 : 3);
 	}
-	assert_int_equal(calibrate_fit(&samples, fitted, &count, &error), 0);
+	assert_int_equal(calibrate_fit(&samples, 4, fitted, &count, &error), 0);
 	for (int i = 1; i < 100; i += i % 5 == 4 ? 2 : 1)
 		near(curve_seconds(&fitted[0], sample[i].term, 0), sample[i].seconds, 0.02);
+	free(fitted);
+}
+
+/* The second pass met minutes in which all took half as long again: what counts is the mean of the same tasks, not of other
+ * ones. The third one was stopped by another program each time, which says nothing of the tasks. */
+static void passes_count_by_their_mean(void **state)
+{
+	static const struct curve made = { .alone = { [CURVE_CALL] = 2e-6, [CURVE_ROW_BYTES_1] = 2e-11, [CURVE_ROW_BYTES_16] = 4e-11,
+		[CURVE_ROW_BYTES] = 5e-11 } };
+	enum { TASKS = 30 };
+	struct calibrate_sample sample[3 * TASKS + 1];
+	struct calibrate_samples means, samples = { .sample = sample, .count = 3 * TASKS + 1, .size = 3 * TASKS + 1 };
+	struct curve *fitted = calloc(CALL_KINDS, sizeof *fitted);
+	struct error error = { 0 };
+	int count;
+	(void) state;
+	assert_non_null(fitted);
+	for (int i = 0; i < TASKS; i++) {
+		struct work work = work_rows(draw(1, 1e5), 1024);
+		sample[i] = (struct calibrate_sample){ .kind = TASK_SEND, .company = 0.25 };
+		call_terms(&work, sample[i].term);
+		sample[i].seconds = curve_seconds(&made, sample[i].term, 0);
+		for (int p = 1; p < 3; p++) {
+			sample[p * TASKS + i] = sample[i];
+			sample[p * TASKS + i].pass = p;
+			sample[p * TASKS + i].seconds *= p == 1 ? 1.5 : 100;
+		}
+	}
+	sample[3 * TASKS] = sample[0];
+	sample[3 * TASKS].source = 1; /* another graph's is another task */
+	assert_int_equal(calibrate_samples_mean(&samples, &means, &error), 0);
+	assert_int_equal(means.count, TASKS + 1);
+	for (int i = 0; i < means.count; i++) {
+		near(means.sample[i].seconds, curve_seconds(&made, means.sample[i].term, 0) * (means.sample[i].source ? 1 : 1.25), 1e-9);
+		near(means.sample[i].company, 0.25, 1e-12);
+	}
+	calibrate_samples_free(&means);
+	samples.count = 3 * TASKS;
+	assert_int_equal(calibrate_fit(&samples, 1, fitted, &count, &error), 0);
+	for (int i = 0; i < TASKS; i++)
+		near(curve_seconds(&fitted[0], sample[i].term, 0), 1.25 * sample[i].seconds, 1e-3);
+	free(fitted);
+}
+
+/* All samples beside others were disturbed: a fair share of two workers is a half, and no curve is slower than that. */
+static void company_takes_no_more_than_a_fair_share(void **state)
+{
+	struct calibrate_sample sample[60];
+	struct calibrate_samples samples = { .sample = sample, .count = 60, .size = 60 };
+	struct curve *fitted = calloc(CALL_KINDS, sizeof *fitted);
+	struct error error = { 0 };
+	int count;
+	(void) state;
+	assert_non_null(fitted);
+	for (int i = 0; i < 60; i++) {
+		struct work work = work_rows(draw(1, 1e5), 1024);
+		sample[i] = (struct calibrate_sample){ .kind = TASK_COMBINE, .company = i % 2 };
+		call_terms(&work, sample[i].term);
+		sample[i].seconds = (1e-6 + 1e-10 * work.bytes) * (i % 2 ? 9 : 1);
+	}
+	assert_int_equal(calibrate_fit(&samples, 2, fitted, &count, &error), 0);
+	for (int t = 0; t < CURVE_TERMS; t++)
+		assert_true(fitted[0].alone[t] <= fitted[0].busy[t] && fitted[0].busy[t] <= 2 * fitted[0].alone[t] * (1 + 1e-12));
 	free(fitted);
 }
 
@@ -283,6 +347,177 @@ static void a_card_of_another_machine_is_refused(void **state)
 	free(m);
 }
 
+/* ---- samples of passes */
+
+static void make_record(struct calibrate_record *record)
+{
+	static const char *const sources[] = { "tp2_ep2_pp2, 2 workers", "one \"device\", 1 worker" };
+	struct topology topology = { .cpu = "A \"quoted\" processor", .cores = 2 };
+	struct model model = { .layers = 2, .hidden = 64, .heads = 4, .kv_heads = 4, .head_dim = 16, .vocab = 256, .experts = 4,
+		.top_k = 2, .expert_hidden = 128 };
+	struct error error = { 0 };
+	int index;
+	*record = (struct calibrate_record){ 0 };
+	calibrate_identity_of(&topology, 2, DTYPE_BF16, &model, &record->identity);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(calibrate_samples_source(&record->samples, sources[i], &index, &error), 0);
+	for (int p = 0; p < 3; p++) {
+		struct calibrate_pass pass = { .measured = "2000-01-31T12:00:00Z", .runtimes = 1 + p % 2,
+			.runtime = { { "homes", 1e-6, 4e-6, p == 2 ? 1e-3 : 3e-6 + p * 1e-6, 3e-5, 2e-4 }, { "dmdas", 1e-6, 7e-6, 2e-5, 3e-5, 0 } } };
+		assert_int_equal(calibrate_record_add(record, &pass, &error), 0);
+		for (int i = 0; i < 20; i++) {
+			struct calibrate_sample sample = { .kind = i % 2 ? TASK_EXPERTS : TASK_SEND, .source = i % 2, .pass = p, .segments = 1 + i,
+				.rows = 1, .position = 8 * i, .calls = 16, .company = i / 20.0, .seconds = draw(1e-6, 1e-2) };
+			struct work work = i % 2 ? work_experts(64, 128, DTYPE_BF16, DTYPE_BF16, 1 + i, 3) : work_rows(1 + i, 256);
+			call_terms(&work, sample.term);
+			assert_int_equal(calibrate_samples_add(&record->samples, &sample, &error), 0);
+		}
+	}
+}
+
+static void samples_are_read_as_they_were_written(void **state)
+{
+	struct calibrate_record made, read;
+	struct error error = { 0 };
+	char folder[SCRATCH_PATH];
+	(void) state;
+	scratch_make(folder);
+	make_record(&made);
+	const char *path = scratch_path(folder, "samples.json");
+	assert_int_equal(calibrate_record_write(&made, path, &error), 0);
+	if (calibrate_record_read(path, &read, &error))
+		fail_msg("%s: %s", error.where, error.text);
+	assert_int_equal(calibrate_record_check(&read, &made.identity, path, &error), 0);
+	assert_int_equal(read.passes, made.passes);
+	for (int p = 0; p < made.passes; p++) {
+		assert_string_equal(read.pass[p].measured, made.pass[p].measured);
+		assert_int_equal(read.pass[p].runtimes, made.pass[p].runtimes);
+		near(read.pass[p].runtime[0].hop_s, made.pass[p].runtime[0].hop_s, 1e-12);
+	}
+	assert_int_equal(read.samples.sources, 2);
+	assert_string_equal(read.samples.source[1], made.samples.source[1]);
+	assert_int_equal(read.samples.count, made.samples.count);
+	for (int i = 0; i < made.samples.count; i++) {
+		const struct calibrate_sample *a = &read.samples.sample[i], *b = &made.samples.sample[i];
+		assert_true(a->kind == b->kind && a->source == b->source && a->pass == b->pass && a->segments == b->segments);
+		assert_true(a->rows == b->rows && a->position == b->position && a->calls == b->calls);
+		near(a->seconds, b->seconds, 1e-12);
+		near(a->company, b->company, 1e-12);
+		for (int t = 0; t < CURVE_TERMS; t++)
+			near(a->term[t], b->term[t], 1e-12);
+	}
+	/* one pass whose forks another program disturbed does not count */
+	struct graph_runtime runtime[GRAPH_MAX_POLICIES];
+	int count;
+	calibrate_record_runtime(&read, runtime, &count);
+	assert_int_equal(count, 2);
+	near(runtime[0].hop_s, 4e-6, 1e-9);
+	assert_string_equal(runtime[1].policy, "dmdas");
+	calibrate_record_free(&made);
+	calibrate_record_free(&read);
+	scratch_remove(folder);
+}
+
+/* In a good file `old` once replaced by `changed`: refused, with one line that has the words. */
+static void damaged(const char *folder, const char *good, const char *old, const char *changed, const char *words)
+{
+	struct calibrate_record record;
+	struct error error = { 0 };
+	const char *at = strstr(good, old);
+	size_t size = strlen(good) + strlen(changed) + 1;
+	char *text = malloc(size);
+	assert_non_null(text);
+	if (!at)
+		fail_msg("the file has no %s", old);
+	snprintf(text, size, "%.*s%s%s", (int) (at - good), good, changed, at + strlen(old));
+	scratch_write(folder, "bad.json", text, strlen(text));
+	int code = calibrate_record_read(scratch_path(folder, "bad.json"), &record, &error);
+	if (code != ERROR_INPUT || !strstr(error.text, words) || strchr(error.text, '\n') || record.pass || record.samples.sample)
+		fail_msg("%s → %s: %d, %s", old, changed, code, error.text);
+	free(text);
+}
+
+static void hostile_samples_are_refused(void **state)
+{
+	static const char *const cases[][3] = {
+		{ "{", "", "not valid JSON" },
+		{ "\"version\":1", "\"version\":2", "another version" },
+		{ "\"version\":1", "\"version\":\"1\"", "must be an integer" },
+		{ "\"flop_4_s\"", "\"flop_5_s\"", "other terms" },
+		{ "\"cores\":2", "\"cores\":-2", "cores is -2" },
+		{ "\"workers\":2", "\"workers\":65", "workers is 65" },
+		{ "\"bf16\"", "\"bf17\"", "compute" },
+		{ "\"hidden\":64", "\"hidden\":1e300", "must be an integer" },
+		{ "\"layers\":2", "\"no\":2", "model" },
+		{ "\"tp2_ep2_pp2, 2 workers\"", "7", "sources" },
+		{ "\"tp2_ep2_pp2, 2 workers\"", "\"one \\\"device\\\", 1 worker\"", "twice" },
+		{ "\"policy\":\"homes\"", "\"policy\":\"\"", "policy" },
+		{ "\"policy\":\"homes\"", "\"policy\":\"a policy with a name that is longer than any policy's\"", "policy" },
+		{ "\"submit_s\":", "\"submit_s\":-", "submit_s is -" },
+		{ "\"measured\":\"2000", "\"measured\":\"a day in the year of 2000", "measured" },
+		{ "\"pass\":0", "\"pass\":3", "pass is 3" },
+		{ "\"pass\":0", "\"pass\":null", "lacks task" },
+		{ "\"source\":1", "\"source\":2", "source is 2" },
+		{ "\"task\":\"send\"", "\"task\":\"sand\"", "the task \"sand\"" },
+		{ "\"task\":\"send\"", "\"task\":null", "lacks task" },
+		{ "\"segments\":1", "\"segments\":0", "segments is 0" },
+		{ "\"calls\":16", "\"calls\":99999999999", "calls is" },
+		{ "\"seconds\":", "\"seconds\":-", "seconds is -" },
+		{ "\"seconds\":", "\"second\":", "lacks" },
+		{ "\"company\":0.05", "\"company\":1.5", "company is 1.5" },
+		{ "\"call_s\":1.0", "\"call_s\":1e300", "call_s is 1e+300" },
+		{ "{\"call_s\":1", "{\"calls\":1", "unknown terms" },
+		{ "\"samples\":[{", "\"samples\":[[],{", "lacks" },
+		{ "\"passes\":[{", "\"passes\":[4,{", "measured" },
+		{ "\"samples\":[", "\"samples\":[],\"more\":[", "0 samples" },
+		{ "\"passes\":[", "\"passes\":[],\"more\":[", "passes" },
+	};
+	struct calibrate_record made;
+	struct error error = { 0 };
+	char folder[SCRATCH_PATH], good[1 << 16];
+	(void) state;
+	scratch_make(folder);
+	make_record(&made);
+	assert_int_equal(calibrate_record_write(&made, scratch_path(folder, "samples.json"), &error), 0);
+	FILE *f = fopen(scratch_path(folder, "samples.json"), "r");
+	assert_non_null(f);
+	size_t size = fread(good, 1, sizeof good - 1, f);
+	fclose(f);
+	assert_true(size < sizeof good - 1);
+	good[size] = 0;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		damaged(folder, good, cases[i][0], cases[i][1], cases[i][2]);
+	calibrate_record_free(&made);
+	scratch_remove(folder);
+}
+
+static void differs(const struct calibrate_record *record, struct calibrate_identity now, const char *words)
+{
+	struct error error = { 0 };
+	int code = calibrate_record_check(record, &now, "samples.json", &error);
+	if (code != ERROR_INPUT || !strstr(error.text, words) || !strstr(error.text, "would be right"))
+		fail_msg("%s: %d, %s", words, code, error.text);
+}
+
+static void passes_of_something_else_are_refused(void **state)
+{
+	struct calibrate_record record;
+	(void) state;
+	make_record(&record);
+	struct calibrate_identity now = record.identity;
+	strcpy(now.cpu, "Another");
+	differs(&record, now, "another machine");
+	now = record.identity, now.cores = 4;
+	differs(&record, now, "of 2 cores, here are 4");
+	now = record.identity, now.workers = 1;
+	differs(&record, now, "--workers 2");
+	now = record.identity, now.compute = DTYPE_FP32;
+	differs(&record, now, "compute=bf16");
+	now = record.identity, now.expert_hidden = 256;
+	differs(&record, now, "expert_hidden = 128, not 256");
+	calibrate_record_free(&record);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -290,10 +525,15 @@ int main(void)
 		cmocka_unit_test(a_fit_gives_no_time_back),
 		cmocka_unit_test(curves_are_what_samples_were_made_by),
 		cmocka_unit_test(disturbed_samples_do_not_bend_a_curve),
+		cmocka_unit_test(passes_count_by_their_mean),
+		cmocka_unit_test(company_takes_no_more_than_a_fair_share),
 		cmocka_unit_test(company_makes_a_task_slower),
 		cmocka_unit_test(a_card_is_read_as_it_was_written),
 		cmocka_unit_test(absurd_cards_are_refused),
 		cmocka_unit_test(a_card_of_another_machine_is_refused),
+		cmocka_unit_test(samples_are_read_as_they_were_written),
+		cmocka_unit_test(hostile_samples_are_refused),
+		cmocka_unit_test(passes_of_something_else_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

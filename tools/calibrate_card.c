@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "runtime/output.h"
 
 /* As a libconfig string: processors' names have neither quotes nor line ends, but who knows. */
 static void print_text(FILE *f, const char *key, const char *text)
@@ -27,10 +28,10 @@ static void print_terms(FILE *f, const char *name, const double *value)
 
 static void print_card(FILE *f, const struct calibrate_card *card)
 {
-	fprintf(f, "# This host, written by octant calibrate, with the shapes of %s in %s.\n"
+	fprintf(f, "# This host, written by octant calibrate after %d pass%s, with the shapes of %s in %s.\n"
 		   "# A file to include in `machine : { … }`, or for --machine. Seconds of a task are the sum of what it does times\n"
 		   "# the keys below: alone, and beside which all other workers are busy. `error`: median of |fitted / measured - 1|.\n\n",
-		card->model, dtype_name(card->compute));
+		card->passes, card->passes == 1 ? "" : "es", card->model, dtype_name(card->compute));
 	fputs("name = \"this host\";\nhost = true;\n", f);
 	print_text(f, "cpu", card->cpu);
 	print_text(f, "measured", card->date);
@@ -66,6 +67,17 @@ int calibrate_card_text(const struct calibrate_card *card, char **text, struct e
 		return error_memory(error, "writing the machine card");
 	}
 	return 0;
+}
+
+int calibrate_write(const char *path, const char *text, struct error *error)
+{
+	const char *slash = strrchr(path, '/');
+	char directory[4096] = ".";
+	if (slash && (size_t) (slash - path) >= sizeof directory)
+		return error_set(error, ERROR_RUN, path, "the name is too long");
+	if (slash)
+		snprintf(directory, sizeof directory, "%.*s", slash == path ? 1 : (int) (slash - path), path);
+	return output_write_file(directory, slash ? slash + 1 : path, text, strlen(text), error);
 }
 
 int calibrate_card_check(const struct graph_machine *machine, const struct topology *topology, int workers,

@@ -146,7 +146,7 @@ static int measure_tasks(struct command *c, struct error *error)
 		code = error_set(error, ERROR_INPUT, c->described->name, "none of the sizes fits the graph: %d sequences of %d tokens, "
 			"chunks of %d; larger limits by --set, or smaller sizes by --decode and --prefill, would be right",
 			c->described->limits.sequences, c->described->limits.tokens_per_sequence, c->described->schedule.prefill_tokens);
-	free(samples.sample);
+	calibrate_samples_free(&samples);
 	return code;
 }
 

@@ -8,17 +8,17 @@
 #include <time.h>
 #include <unistd.h>
 #include "runtime/model_config.h"
-#include "runtime/output.h"
 #include "runtime/topology.h"
 #include "tasks/calibrate.h"
 #include "tasks/kinds.h"
 #include "tools/calibrate_card.h"
+#include "tools/calibrate_record.h"
 #include "tools/commands.h"
 #include "tools/options.h"
 
 struct command {
 	const char *graph[1];
-	const char *model, *output;
+	const char *model, *output, *samples;
 	int workers, repetitions;
 	double memory_gb;
 	bool json, quiet, help;
@@ -26,7 +26,9 @@ struct command {
 
 	struct topology topology;
 	struct model checkpoint; /* --model's sizes */
-	struct calibrate_samples samples;
+	struct calibrate_record record; /* what --samples holds, then this pass too */
+	struct calibrate_pass pass;     /* this one */
+	bool identified;                /* what is measured has been compared with the record */
 	struct calibrate_card card;
 	const char *measuring;
 	bool terminal;
@@ -38,8 +40,11 @@ static const struct option_row rows[] = {
 	{ "--model", "DIR", OPTION_TEXT, AT(model), NULL, 0, 0,
 		"a checkpoint whose sizes to measure with (its config.json; weights are random)" },
 	{ "--output", "FILE", OPTION_TEXT, AT(output), NULL, 0, 0, "where the machine card goes (default: standard output)" },
+	{ "--samples", "FILE", OPTION_TEXT, AT(samples), NULL, 0, 0,
+		"add this pass's samples to those that FILE holds, and make the card of all of them" },
 	{ "--workers", "N", OPTION_INTEGER, AT(workers), NULL, 1, 64, "CPU workers that are busy together (default: one a core)" },
-	{ "--repetitions", "N", OPTION_INTEGER, AT(repetitions), NULL, 1, 1000, "of each shape; the median counts (default: 5)" },
+	{ "--repetitions", "N", OPTION_INTEGER, AT(repetitions), NULL, 0, 1000,
+		"of each shape; their mean counts (default: 5; 0: no pass, only the card of --samples)" },
 	{ "--memory", "GB", OPTION_NUMBER, AT(memory_gb), NULL, 0.001, 1e6,
 		"that KV pools may take (default: 2, or a tenth of what is available)" },
 	{ "--json", NULL, OPTION_FLAG, AT(json), NULL, 0, 0, "print every sample beside its fit as JSON" },
@@ -56,10 +61,12 @@ static void print_usage(void)
 	puts("usage: octant calibrate [GRAPH] [OPTION]…\n\n"
 	     "Measures how long tasks take on this machine, all workers busy and one alone, and what the runtime costs, and\n"
 	     "writes a machine card: octant simulate --against RUN_DIR --machine CARD predicts a run by it. Without GRAPH, tasks\n"
-	     "are those of one_device, tp2_ep2_pp2, and the default graph of this machine. It takes some minutes, in which\n"
-	     "nothing else should run.\n");
+	     "are those of one_device, tp2_ep2_pp2, and the default graph of this machine. Nothing else should run meanwhile.\n\n"
+	     "A shared machine has fast and slow minutes, and a card is of its own. --samples FILE keeps what was measured, so\n"
+	     "that several short passes (--repetitions 1), before, between and after the runs to be predicted, make one card.\n");
 	options_print(&table);
-	puts("\nexample: octant calibrate --model graphs/quickstart/model -o here.cfg");
+	puts("\nexamples: octant calibrate --model graphs/quickstart/model -o here.cfg\n"
+	     "          octant calibrate --model DIR --repetitions 1 --samples here.json -o here.cfg    # again and again");
 }
 
 /* ---- what to measure with */
@@ -97,28 +104,41 @@ static void on_progress(void *context, int done, int of)
 /* What the runtime costs with a policy, once each. */
 static int measure_runtime(struct command *c, const char *policy, struct error *error)
 {
-	struct calibrate_card *card = &c->card;
+	struct calibrate_pass *pass = &c->pass;
 	struct graph_runtime measured;
-	for (int i = 0; i < card->runtimes; i++)
-		if (!strcmp(card->runtime[i].policy, policy))
+	for (int i = 0; i < pass->runtimes; i++)
+		if (!strcmp(pass->runtime[i].policy, policy))
 			return 0;
-	if (card->runtimes == GRAPH_MAX_POLICIES)
+	if (pass->runtimes == GRAPH_MAX_POLICIES)
 		return 0;
-	int code = calibrate_runtime(card->workers, policy, &measured, error);
-	for (int i = 0; !code && i < card->runtimes; i++)
-		if (!strcmp(card->runtime[i].policy, measured.policy))
+	int code = calibrate_runtime(c->card.workers, policy, &measured, error);
+	for (int i = 0; !code && i < pass->runtimes; i++)
+		if (!strcmp(pass->runtime[i].policy, measured.policy))
 			return 0; /* the user's STARPU_SCHED decides */
 	if (!code)
-		card->runtime[card->runtimes++] = measured;
+		pass->runtime[pass->runtimes++] = measured;
 	return code;
 }
+
+/* Whether it may join what was measured before. */
+static int identify(struct command *c, const struct graph *graph, struct error *error)
+{
+	struct calibrate_identity now;
+	calibrate_identity_of(&c->topology, c->card.workers, graph->compute, &graph->model, &now);
+	if (!c->identified && !c->record.passes)
+		c->record.identity = now;
+	c->identified = true;
+	return c->samples ? calibrate_record_check(&c->record, &now, c->samples, error) : 0;
+}
+
+/* One worker needs so long for micro-batches of more rows, and they tell least of how workers disturb each other. */
+#define ALONE_ROWS 1024
 
 static int measure(struct command *c, const char *name, int workers, struct error *error)
 {
 	struct graph *graph = NULL;
-	struct calibrate_options options = { .workers = workers, .repetitions = c->repetitions, .quantile = 0.5,
-		.memory = c->memory_gb * 1e9,
-		.progress = on_progress, .context = c };
+	struct calibrate_options options = { .workers = workers, .repetitions = c->repetitions, .every = true,
+		.most_rows = workers < c->card.workers ? ALONE_ROWS : 0, .memory = c->memory_gb * 1e9, .progress = on_progress, .context = c };
 	char text[GRAPH_TEXT + 32];
 	int code = read_graph(c, name, &graph, error);
 	if (!code) {
@@ -127,10 +147,14 @@ static int measure(struct command *c, const char *name, int workers, struct erro
 		c->card.compute = graph->compute;
 		snprintf(c->card.model, sizeof c->card.model, "%s", graph->model.name);
 		options.graph = graph;
-		code = measure_runtime(c, graph->schedule.policy, error);
+		code = identify(c, graph, error);
 	}
 	if (!code)
-		code = calibrate_measure(&options, &c->samples, error);
+		code = measure_runtime(c, "homes", error); /* the default, first */
+	if (!code)
+		code = measure_runtime(c, graph->schedule.policy, error);
+	if (!code)
+		code = calibrate_measure(&options, &c->record.samples, error);
 	if (c->terminal && !code)
 		fputc('\n', stderr);
 	graph_destroy(graph);
@@ -205,7 +229,8 @@ static void print_rates(FILE *f, const double *seconds)
 
 static void print_table(const struct command *c, FILE *f)
 {
-	fprintf(f, "%s, %d cores, %d workers\n\n", c->card.cpu, c->card.cores, c->card.workers);
+	fprintf(f, "%s, %d cores, %d workers, %d pass%s\n\n", c->card.cpu, c->card.cores, c->card.workers, c->card.passes,
+		c->card.passes == 1 ? "" : "es");
 	fputs("                                    GFLOP/s of GEMMs of            GB/s of           GB/s of rows of\n"
 	      "task             error        call us   4 rows  64 rows     keys  weights       KV    1 MiB   16 MiB\n", f);
 	for (int i = 0; i < c->card.curves; i++) {
@@ -235,8 +260,8 @@ static const struct curve *curve_of(const struct calibrate_card *card, int kind)
 static int print_json(const struct command *c, struct error *error)
 {
 	json_t *root = json_array();
-	for (int i = 0; i < c->samples.count; i++) {
-		const struct calibrate_sample *s = &c->samples.sample[i];
+	for (int i = 0; i < c->record.samples.count; i++) {
+		const struct calibrate_sample *s = &c->record.samples.sample[i];
 		const struct curve *curve = curve_of(&c->card, s->kind);
 		json_t *terms = json_object();
 		for (int t = 0; t < CURVE_TERMS; t++)
@@ -261,29 +286,60 @@ static int write_card(const struct command *c, struct error *error)
 		if (!c->json)
 			fputs(text, stdout);
 	} else {
-		const char *slash = strrchr(c->output, '/');
-		char directory[4096] = ".";
-		if (slash)
-			snprintf(directory, sizeof directory, "%.*s", slash == c->output ? 1 : (int) (slash - c->output), c->output);
-		code = output_write_file(directory, slash ? slash + 1 : c->output, text, strlen(text), error);
+		code = calibrate_write(c->output, text, error);
 	}
 	free(text);
 	return code;
 }
 
-static int perform(struct command *c, struct error *error)
+static void date_of(char *text, size_t size, const char *format)
 {
 	time_t now = time(NULL);
 	struct tm day;
-	strftime(c->card.date, sizeof c->card.date, "%Y-%m-%d", gmtime_r(&now, &day));
-	snprintf(c->card.cpu, sizeof c->card.cpu, "%s", c->topology.cpu);
-	c->card.cores = c->topology.cores;
+	strftime(text, size, format, gmtime_r(&now, &day));
+}
+
+/* Measures a pass and adds it to the record. */
+static int add_pass(struct command *c, struct error *error)
+{
+	struct calibrate_samples *samples = &c->record.samples;
+	int before = samples->count;
+	int code = measure_all(c, error);
+	date_of(c->pass.measured, sizeof c->pass.measured, "%Y-%m-%dT%H:%M:%SZ");
+	for (int i = before; i < samples->count; i++)
+		samples->sample[i].pass = c->record.passes;
+	if (!code)
+		code = calibrate_record_add(&c->record, &c->pass, error);
+	return code || !c->samples ? code : calibrate_record_write(&c->record, c->samples, error);
+}
+
+/* The record's card is of this machine. */
+static int use_record(struct command *c, struct error *error)
+{
+	struct calibrate_identity now = c->record.identity;
+	if (!c->record.passes)
+		return error_set(error, ERROR_INPUT, "--repetitions", "0 measures nothing; --samples FILE with an earlier pass would be "
+			"right");
+	snprintf(now.cpu, sizeof now.cpu, "%s", c->topology.cpu);
+	now.cores = c->topology.cores;
+	c->card.workers = now.workers;
+	c->card.compute = now.compute;
+	snprintf(c->card.model, sizeof c->card.model, "%s", c->model ? c->checkpoint.name : "a model");
+	return calibrate_record_check(&c->record, &now, c->samples, error);
+}
+
+static int perform(struct command *c, struct error *error)
+{
+	struct calibrate_card *card = &c->card;
+	date_of(card->date, sizeof card->date, "%Y-%m-%d");
+	snprintf(card->cpu, sizeof card->cpu, "%s", c->topology.cpu);
+	card->cores = c->topology.cores;
 	c->terminal = isatty(STDERR_FILENO) && !c->quiet;
-	int code = measure_runtime(c, "homes", error); /* the default, first */
+	int code = c->repetitions ? add_pass(c, error) : use_record(c, error);
+	card->passes = c->record.passes;
+	calibrate_record_runtime(&c->record, card->runtime, &card->runtimes);
 	if (!code)
-		code = measure_all(c, error);
-	if (!code)
-		code = calibrate_fit(&c->samples, c->card.curve, &c->card.curves, error);
+		code = calibrate_fit(&c->record.samples, card->workers, card->curve, &card->curves, error);
 	if (!code)
 		code = write_card(c, error);
 	if (!code && c->json)
@@ -303,6 +359,8 @@ static int prepare(struct command *c, int argc, char **argv, struct error *error
 	if (!code && c->model)
 		code = model_config_read(c->model, &c->checkpoint, error);
 	c->card.workers = c->workers ? c->workers : c->topology.workers;
+	if (!code && c->samples && !access(c->samples, F_OK))
+		code = calibrate_record_read(c->samples, &c->record, error);
 	if (!c->memory_gb)
 		c->memory_gb = calibrate_memory(c->topology.memory_available) * 1e-9;
 	return code;
@@ -323,7 +381,7 @@ int cmd_calibrate(int argc, char **argv)
 		options_locate(&c->overrides, &error);
 		error_print(&error);
 	}
-	free(c->samples.sample);
+	calibrate_record_free(&c->record);
 	options_free(&c->overrides);
 	free(c);
 	return error_exit_status(code);

@@ -7,6 +7,7 @@ EXTRA_DIST += tools/build tools/check tools/common.sh tools/make_model tools/pla
 octant_SOURCES += tools/bench.c tools/bench.h
 octant_SOURCES += tools/bench_print.c
 octant_SOURCES += tools/calibrate_card.c tools/calibrate_card.h
+octant_SOURCES += tools/calibrate_record.c tools/calibrate_record.h
 octant_SOURCES += tools/cmd_bench.c
 octant_SOURCES += tools/cmd_calibrate.c
 octant_SOURCES += tools/cmd_graph.c tools/commands.h
