@@ -37,6 +37,9 @@ static const struct shape shapes[] = {
 	{64, 2, 2, 64, 32, DTYPE_BF16, DTYPE_BF16, QK_NORM_NONE, false, 0},
 	{50, 2, 2, 48, 48, DTYPE_FP32, DTYPE_FP32, QK_NORM_ALL, true, 0},
 	{64, 2, 2, 112, 128, DTYPE_FP32, DTYPE_FP16, QK_NORM_NONE, false, 0},
+	{80, 5, 5, 32, 16, DTYPE_BF16, DTYPE_FP16, QK_NORM_NONE, false, 0}, /* heads that are no whole pairs */
+	{40, 3, 3, 16, 64, DTYPE_FP32, DTYPE_BF16, QK_NORM_HEAD, true, 0},
+	{64, 6, 3, 32, 16, DTYPE_FP32, DTYPE_FP16, QK_NORM_NONE, false, 0},
 	{64, 2, 2, 32, 16, DTYPE_INT8, DTYPE_FP16, QK_NORM_NONE, true, 0},
 	{130, 8, 4, 18, 24, DTYPE_INT8, DTYPE_FP32, QK_NORM_ALL, false, 0.9f},
 };

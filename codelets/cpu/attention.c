@@ -154,49 +154,106 @@ static void finish_tile(
 	}
 }
 
-/* A single row goes through its pages once, all heads of a block after another, straight from the pages where whole
- * vectors lie in them. */
+/* A single row goes through its pages once, straight from the pages where whole vectors lie in them: block by block, a few
+ * heads at a time, each by runs of 16 keys. Runs that have keys to see are one sequence over the rows of the message, and
+ * while one is worked on that which lies WALK_AHEAD behind it is asked for, be it of the row or of the next one: as many
+ * lines are always on their way, however short a row's last block is. */
+enum {
+	WALK_HEADS = 2, /* at most ATTEND_LANES */
+	WALK_AHEAD = 8, /* runs: of 2 KiB with heads of 32 in 16 bits */
+	RUNS = ATTEND_KEYS / VECTOR_LANES,
+};
+
 struct walk {
 	const struct attention_weights *w;
 	const struct kv_view *kv;
-	const struct segment *segment, *next; /* next: whose pages are read afterwards, or NULL */
-	int last, blocks;                     /* position of the row */
+	size_t head_bytes; /* of K, and of V, in a page */
 };
 
-static void find_block(
-	const struct walk *walk, const struct segment *segment, int last, int block, int head, struct attend_keys *keys)
+/* A place in a segment's runs. */
+struct spot {
+	const struct segment *segment, *next; /* next: whose runs follow, or NULL */
+	int last, block, head, run, runs;     /* last: position of the segment's row; runs: with keys to see in the block */
+	const char *keys[RUNS], *values[RUNS]; /* of the block, of head 0 */
+};
+
+static void spot_enter(const struct walk *walk, struct spot *spot, int block)
 {
 	const struct attention_weights *w = walk->w;
 	const struct kv_view *kv = walk->kv;
 	size_t size = dtype_bytes(kv->dtype), d = (size_t) w->head_dim;
-	*keys = (struct attend_keys){.dtype = kv->dtype, .key_step = (size_t) kv->page_tokens, .value_step = d};
-	for (int run = 0; run < ATTEND_KEYS / VECTOR_LANES; run++) {
-		int position = block * ATTEND_KEYS + run * VECTOR_LANES;
-		if (position > last)
-			position = block * ATTEND_KEYS; /* not read, perhaps asked for */
-		int page = segment->pages[position / kv->page_tokens];
+	int start = block * ATTEND_KEYS, left = (spot->last - start) / VECTOR_LANES + 1;
+	spot->block = block;
+	spot->runs = left < RUNS ? left : RUNS;
+	for (int run = 0; run < spot->runs; run++) {
+		int position = start + run * VECTOR_LANES, page = spot->segment->pages[position / kv->page_tokens];
 		size_t first = (size_t) (position % kv->page_tokens);
-		keys->keys[run] = kv_keys(kv, w, page, head) + first * size;
-		keys->values[run] = kv_values(kv, w, page, head) + first * d * size;
+		spot->keys[run] = kv_keys(kv, w, page, 0) + first * size;
+		spot->values[run] = kv_values(kv, w, page, 0) + first * d * size;
 	}
 }
 
-static void walk_pages(const struct walk *walk, const struct attention_space *space)
+static void spot_start(const struct walk *walk, struct spot *spot, const struct segment *segment, int last,
+	const struct segment *next)
 {
-	int heads = walk->w->kv_heads, steps = walk->blocks * heads;
-	struct attend_keys keys[2];
-	find_block(walk, walk->segment, walk->last, 0, 0, &keys[0]);
-	for (int step = 0; step < steps; step++) {
-		struct attend_keys *own = &keys[step % 2], *next = &keys[(step + 1) % 2];
-		struct attend_tile tile = tile_of(walk->w, space, 1, step % heads);
-		if (step + 1 < steps)
-			find_block(walk, walk->segment, walk->last, (step + 1) / heads, (step + 1) % heads, next);
-		else if (walk->next)
-			find_block(walk, walk->next, walk->next->position, 0, 0, next);
-		else
-			*next = *own;
-		own->next = next;
-		vector->attend(&tile, own, step / heads);
+	*spot = (struct spot){.segment = segment, .next = next, .last = last};
+	spot_enter(walk, spot, 0);
+}
+
+/* On by one run; at the very end it stays. */
+static void spot_advance(const struct walk *walk, struct spot *spot)
+{
+	if (++spot->run < spot->runs)
+		return;
+	spot->run = 0;
+	if (++spot->head < walk->w->kv_heads)
+		return;
+	spot->head = 0;
+	if (spot->block < spot->last / ATTEND_KEYS)
+		spot_enter(walk, spot, spot->block + 1);
+	else if (spot->next)
+		spot_start(walk, spot, spot->next, spot->next->position, NULL);
+}
+
+/* The row at position `last` of `segment`. */
+static void walk_pages(const struct walk *walk, const struct segment *segment, int last, const struct segment *next,
+	const struct attention_space *space)
+{
+	const struct attention_weights *w = walk->w;
+	int heads = w->kv_heads, most = w->heads == heads ? WALK_HEADS : 1;
+	struct attend_keys keys[WALK_HEADS], after[WALK_HEADS];
+	struct attend_tile tile[WALK_HEADS];
+	struct spot own, ahead;
+	spot_start(walk, &own, segment, last, NULL);
+	spot_start(walk, &ahead, segment, last, next);
+	for (int run = 0; run < WALK_AHEAD; run++)
+		spot_advance(walk, &ahead);
+	for (int i = 0; i < most; i++)
+		keys[i] = after[i] = (struct attend_keys){.dtype = walk->kv->dtype,
+			.key_step = (size_t) walk->kv->page_tokens,
+			.value_step = (size_t) w->head_dim,
+			.next = &after[i]};
+	for (int block = 0; block <= last / ATTEND_KEYS; block++) {
+		spot_enter(walk, &own, block);
+		for (int head = 0; head < heads; head += most) {
+			int count = heads - head < most ? heads - head : most;
+			for (int i = 0; i < count; i++) {
+				tile[i] = tile_of(w, space, 1, head + i);
+				for (int run = 0; run < own.runs; run++) {
+					size_t at = (size_t) (head + i) * walk->head_bytes;
+					size_t then = (size_t) ahead.head * walk->head_bytes;
+					keys[i].keys[run] = own.keys[run] + at;
+					keys[i].values[run] = own.values[run] + at;
+					after[i].keys[run] = ahead.keys[ahead.run] + then;
+					after[i].values[run] = ahead.values[ahead.run] + then;
+					spot_advance(walk, &ahead);
+				}
+			}
+			if (w->heads == heads)
+				vector->attend_heads(tile, keys, count, block);
+			else
+				vector->attend(tile, keys, block);
+		}
 	}
 }
 
@@ -209,7 +266,8 @@ static void run_tile(const struct attention_weights *w, const struct kv_view *kv
 	bool direct = kv->page_tokens % VECTOR_LANES == 0 && w->head_dim % VECTOR_LANES == 0;
 	start_tile(w, space, qkv, rows, position);
 	if (rows == 1 && direct)
-		walk_pages(&(struct walk){w, kv, segment, next, last, blocks}, space);
+		walk_pages(&(struct walk){w, kv, kv_page_bytes(1, kv->page_tokens, w->head_dim, kv->dtype) / 2},
+			segment, last, next, space);
 	else
 		for (int head = 0; head < w->kv_heads; head++) {
 			struct attend_tile tile = tile_of(w, space, rows, head);

@@ -34,8 +34,8 @@ struct attend_tile {
 
 /* Where a block's keys and values of a KV head lie, by runs of 16 keys: key component i of a run's key t at
  * keys[run][i · key_step + t], value component i at values[run][t · value_step + i]. Copies in FP32, or a page's own:
- * then `next` is what the next call reads, which is asked for line by line while this one computes. (A burst of
- * prefetches would fill the core's miss buffers and wait for them: half the bandwidth.) */
+ * then `next` is what a later call reads, which is asked for line by line while this one computes: its runs for those of
+ * this one that are seen. (Of a burst of prefetches a CPU drops what it has no buffers for.) */
 struct attend_keys {
 	enum dtype dtype;
 	size_t key_step, value_step; /* elements; value_step is a multiple of VECTOR_LANES */
@@ -63,6 +63,9 @@ struct vector_ops {
 		float *y, size_t ldy);
 	/* One block of keys for all lanes that may see some of it. */
 	void (*attend)(const struct attend_tile *tile, const struct attend_keys *keys, int block);
+	/* The same block for the single query of each of several KV heads: tile[heads] of one lane each and of one
+	 * position, keys[heads] in one layout, all with `next`. heads ≤ ATTEND_LANES. */
+	void (*attend_heads)(const struct attend_tile *tile, const struct attend_keys *keys, int heads, int block);
 	/* out[head_dim] = o / the sum of weights, of one lane after its last block */
 	void (*attend_finish)(const struct attend_tile *tile, int lane, float *out);
 	/* to[count][n] = from[count][n], rows `from_step` and `to_step` elements apart */

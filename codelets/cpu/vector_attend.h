@@ -19,7 +19,7 @@
 #endif
 
 /* Lanes of a tile: 16 sums where there are 32 registers, 8 where there are 16. */
-enum { TILE_LANES = LANES == 16 ? 8 : 4, TILE_SUMS = 2 * TILE_LANES };
+enum { TILE_LANES = LANES == 16 ? 8 : 4, TILE_SUMS = 2 * TILE_LANES, HEADS_AT_ONCE = 2 /* 8 sums of scores */ };
 
 INLINE vec v_load_as(enum dtype dtype, const void *p, size_t at)
 {
@@ -285,6 +285,107 @@ static TARGET void attend(const struct attend_tile *tile, const struct attend_ke
 		break;
 	case DTYPE_BF16:
 		attend_as(DTYPE_BF16, true, tile, keys, block);
+		break;
+	case DTYPE_INT8: /* no KV is stored so */
+		break;
+	}
+}
+
+/* ---- a single query of each of several KV heads: their sums are as many chains of multiply-adds that wait for nothing but
+ * themselves, where one head's would have the CPU wait. Each element is summed as above. */
+
+INLINE void scores_of_heads(
+	enum dtype dtype, const struct attend_tile *tile, const struct attend_keys *keys, int heads, int vecs, int at)
+{
+	size_t d = (size_t) tile->head_dim, step = keys->key_step, k = 0;
+	vec sum[16];
+	EACH (s, heads * vecs)
+		sum[s] = v_set(0);
+	for (size_t i = 0; i < d; i++, k += step) {
+		if (next_line(dtype, i, step))
+			EACH (h, heads)
+				EACH (v, vecs)
+					if (v % (VECTOR_LANES / LANES) == 0)
+						ask_for(dtype, keys[h].next->keys[(at + v * LANES) / VECTOR_LANES], k);
+		EACH (h, heads) {
+			vec x = v_set(tile[h].q[i]);
+			EACH (v, vecs) {
+				int run = (at + v * LANES) / VECTOR_LANES, first = (at + v * LANES) % VECTOR_LANES;
+				vec key = v_load_as(dtype, keys[h].keys[run], k + (size_t) first);
+				sum[h * vecs + v] = v_fma(x, key, sum[h * vecs + v]);
+			}
+		}
+	}
+	EACH (h, heads)
+		EACH (v, vecs)
+			v_store(tile->scores + h * ATTEND_KEYS + at + v * LANES, sum[h * vecs + v]);
+}
+
+/* o[heads][vecs · LANES] from column `column` on += weights[heads][ATTEND_KEYS] · values, of keys 0 … to − 1 */
+INLINE void values_of_heads(enum dtype dtype, const struct attend_tile *tile, const struct attend_keys *keys, int heads,
+	int vecs, int column, int to)
+{
+	const float *weights = tile->scores;
+	vec sum[16];
+	EACH (h, heads)
+		EACH (v, vecs)
+			sum[h * vecs + v] = v_load(tile[h].o + column + v * LANES);
+	for (int from = 0; from < to;) {
+		int run = from / VECTOR_LANES, end = from + VECTOR_LANES < to ? from + VECTOR_LANES : to;
+		size_t at = (size_t) column;
+		for (; from < end; from++, at += keys->value_step)
+			EACH (h, heads) {
+				vec w = v_set(weights[h * ATTEND_KEYS + from]);
+				EACH (v, vecs) {
+					if (v % (64 / LANES / (int) dtype_bytes(dtype)) == 0)
+						ask_for(dtype, keys[h].next->values[run], at + (size_t) (v * LANES));
+					vec value = v_load_as(dtype, keys[h].values[run], at + (size_t) (v * LANES));
+					sum[h * vecs + v] = v_fma(w, value, sum[h * vecs + v]);
+				}
+			}
+	}
+	EACH (h, heads)
+		EACH (v, vecs)
+			v_store(tile[h].o + column + v * LANES, sum[h * vecs + v]);
+}
+
+INLINE void attend_heads_as(
+	enum dtype dtype, const struct attend_tile *tile, const struct attend_keys *keys, int heads, int block)
+{
+	int count = tile->position[0] - block * ATTEND_KEYS + 1, at = 0, column = 0;
+	count = count > ATTEND_KEYS ? ATTEND_KEYS : count;
+	for (; at + 4 * LANES <= (count + LANES - 1) / LANES * LANES; at += 4 * LANES)
+		scores_of_heads(dtype, tile, keys, heads, 4, at);
+	for (; at < count; at += LANES)
+		scores_of_heads(dtype, tile, keys, heads, 1, at);
+	EACH (h, heads)
+		weights_of(&tile[h], 0, tile->scores + h * ATTEND_KEYS, count);
+	for (; column + 2 * LANES <= tile->padded; column += 2 * LANES)
+		values_of_heads(dtype, tile, keys, heads, 2, column, count);
+	for (; column < tile->padded; column += LANES)
+		values_of_heads(dtype, tile, keys, heads, 1, column, count);
+}
+
+INLINE void attend_all_heads(
+	enum dtype dtype, const struct attend_tile *tile, const struct attend_keys *keys, int heads, int block)
+{
+	for (; heads >= HEADS_AT_ONCE; heads -= HEADS_AT_ONCE, tile += HEADS_AT_ONCE, keys += HEADS_AT_ONCE)
+		attend_heads_as(dtype, tile, keys, HEADS_AT_ONCE, block);
+	for (; heads > 0; heads--, tile++, keys++)
+		attend_heads_as(dtype, tile, keys, 1, block);
+}
+
+static TARGET void attend_heads(const struct attend_tile *tile, const struct attend_keys *keys, int heads, int block)
+{
+	switch (keys->dtype) {
+	case DTYPE_FP32:
+		attend_all_heads(DTYPE_FP32, tile, keys, heads, block);
+		break;
+	case DTYPE_FP16:
+		attend_all_heads(DTYPE_FP16, tile, keys, heads, block);
+		break;
+	case DTYPE_BF16:
+		attend_all_heads(DTYPE_BF16, tile, keys, heads, block);
 		break;
 	case DTYPE_INT8: /* no KV is stored so */
 		break;

@@ -407,6 +407,7 @@ const struct vector_ops OPS = {
 	.rope = rope,
 	.gemm = gemm,
 	.attend = attend,
+	.attend_heads = attend_heads,
 	.attend_finish = attend_finish,
 	.copy_rows = copy_rows,
 	.largest = largest,
