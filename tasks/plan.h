@@ -35,8 +35,9 @@
  *   path   the longest chain of a micro-batch's own seconds and of those whose sampled tokens it needs
  *
  * Not modelled: contention. A send waits for its stage's collectives and they for it, where in truth both go on more slowly; and
- * it takes nothing from the collectives of the stage that receives it, nor those of one attention group from another's. Nor the
- * cost of submitting a task, caches, clocks. `octant simulate` has the first two. */
+ * it takes nothing from the collectives of the stage that receives it. Nor that attention groups work on different micro-batches
+ * at a time: the slowest counts for all. Nor the cost of submitting a task, caches, clocks. `octant simulate` has the first
+ * three. */
 #ifndef OCTANT_TASKS_PLAN_H
 #define OCTANT_TASKS_PLAN_H
 

@@ -205,6 +205,22 @@ assert factors and float(factors[0]) <= 1.10, cells["its lower bound, ms"]
 PYTHON
 }
 
+# A machine of fewer devices than the graph's own mesh needs: other meshes are searched. One that is asked for is refused.
+smaller_machine()
+{
+	two='machine={name="two";devices=({count=2;flops=1e14;bandwidth=1e12;memory=64e9;});interconnect={bandwidth=1e9;};}'
+	searches 0 tp2_ep2_pp2 $small --anyway --simulate 0 --set "$two" --json || return 1
+	python3 - "$work/out" <<'PYTHON' || return 1
+import json, sys
+meshes = {tuple(c["mesh"][k] for k in ("tensor", "experts", "stages")) for c in json.load(open(sys.argv[1]))["candidates"]}
+assert meshes and all(max(m) == 2 or m == (1, 1, 1) for m in meshes), meshes
+PYTHON
+	refuses 'the mesh needs 4 devices' tp2_ep2_pp2 $small --set "$two" --set mesh.stages=2 || return 1
+	printf 'devices = ( { count = 4; flops = 1e14; bandwidth = 1e12; memory = 64e9; } ); interconnect = { bandwidth = 0; };' \
+		>"$work/zero.cfg"
+	refuses "--machine $work/zero.cfg: machine.interconnect.bandwidth is 0" tp2_ep2_pp2 $small --machine "$work/zero.cfg"
+}
+
 bad_options()
 {
 	refuses 'no graph is named' &&
@@ -220,6 +236,7 @@ bad_options()
 }
 
 tap "a small space: the same as every plan made one by one" brute_force
+tap "a machine smaller than the graph's own mesh" smaller_machine
 tap "coarse to fine finds what trying everything finds" coarse_to_fine
 tap "each goal ranks by its figure, and nothing beats the front" goals
 tap "requirements that nothing meets: the nearest is named" nothing_meets

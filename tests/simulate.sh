@@ -109,6 +109,7 @@ same_everywhere()
 	machine="--machine host"
 	same_tasks tp2_ep2_pp2 $limits $fp32 --set kv.pages=64 --set schedule.grain=device || return 1
 	grep -q ' + ' "$work/run.own" || return 1
+	same_tasks tp2_ep2_local $limits --set kv.pages=64 --set compute=int8 || return 1
 	for graph in tp2_ep2_local "default --tp-size 2 --ep-size 2"; do
 		same_tasks $graph $limits $fp32 --set kv.pages=64 --set schedule.prefill.tokens=200 || return 1
 		grep -q '^embed[^:]* + attention[^:]*: decode' "$work/run.own" || return 1
@@ -168,6 +169,36 @@ PYTHON
 }
 
 # One rule for memory: the pool that the limits need, whatever the workload uses of it; and the same words where it does not fit.
+# A card of a host in int8, in which all that takes time are the weights' bytes: experts' matrices are half those of bf16.
+# Each card serves its own type alone.
+int8_card()
+{
+	cores=$("$OCTANT" topology --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["cores"]["usable"])') || return 1
+	cpu=$("$OCTANT" topology --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["processor"])') || return 1
+	for compute in int8 bf16; do
+		{
+			echo "host = true; cpu = \"$cpu\"; measured = \"2026-01-01\"; compute = \"$compute\"; cores = $cores; workers = 1; kinds = ("
+			comma=''
+			for task in embed attention all_reduce route dispatch experts combine head sample; do
+				echo "$comma{ task = \"$task\"; alone = { call_s = 1e-7; weight_byte_s = 1e-10; }; }"
+				comma=,
+			done
+			echo ");"
+		} >"$work/$compute.cfg"
+		"$OCTANT" simulate default --model "$model" --set "compute=\"$compute\"" --workers 1 --machine "$work/$compute.cfg" --sequences 6 \
+			--prompt-tokens 20 --new-tokens 4 --json >"$work/$compute.json" || return 1
+	done
+	refuses 'measured with compute = "int8", not "bf16"' default --model "$model" --set compute=bf16 --workers 1 \
+		--machine "$work/int8.cfg" --sequences 6 --prompt-tokens 20 --new-tokens 4 || return 1
+	python3 - "$work/int8.json" "$work/bf16.json" <<'PYTHON'
+import json, sys
+low, high = ({t["kind"]: t for t in json.load(open(path))["tasks"]} for path in sys.argv[1:])
+a, b = (t["experts"]["seconds"] - 1e-7 * t["experts"]["calls"] for t in (low, high))
+print(a, b, low["experts"], high["experts"])
+assert low["experts"]["calls"] == high["experts"]["calls"] and 0.499 < a / b < 0.6, a / b
+PYTHON
+}
+
 same_memory_as_the_plan()
 {
 	for command in plan simulate; do
@@ -227,9 +258,10 @@ tap "the same words give the same bytes, with every policy" every_policy
 tap "metrics and trace agree, and verdicts are given" metrics_are_whole
 tap "a run submits the same tasks" same_everywhere
 tap "the plan says the same where it must" agrees_with_the_plan
+tap "and is near in pipelines that decode" near_the_plan_in_pipelines
 tap "memory is the plan's" same_memory_as_the_plan
 tap "limits and graphs that are not given" limits_and_defaults
-tap "and is near in pipelines that decode" near_the_plan_in_pipelines
+tap "a card of a host in int8, and of no other type" int8_card
 tap "StarPU itself moves nothing" nothing_else_moves
 tap "uneven routing costs" routing_counts
 tap "octant-sim says which SimGrid it has" sh -c '"$OCTANT-sim" --version | grep -q "StarPU 1.*, SimGrid [0-9][.0-9]*,"'

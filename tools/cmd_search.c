@@ -95,6 +95,23 @@ static int read_graph(void *context, const struct graph_override *more, int coun
 	return code;
 }
 
+/* For what no mesh matters to, where the graph's own needs more devices than there are. */
+static int read_any_mesh(void *context, const struct graph_override *more, int count, struct graph **graph,
+	struct error *error)
+{
+	struct graph_override all[SEARCH_OVERRIDES];
+	struct error unused = { 0 };
+	int code = read_graph(context, more, count, graph, error);
+	if (code != ERROR_INPUT || count >= SEARCH_OVERRIDES)
+		return code;
+	memcpy(all, more, (size_t) count * sizeof *all);
+	all[count] = (struct graph_override){ "mesh", "{ tensor = 1; experts = 1; stages = 1; expert_tensor = 1; }" };
+	if (read_graph(context, all, count + 1, graph, &unused))
+		return code;
+	*error = (struct error){ 0 };
+	return 0;
+}
+
 static int read_goal(struct search_command *c, struct error *error)
 {
 	const char *words[SEARCH_GOALS + 1] = { NULL };
@@ -165,7 +182,7 @@ static int prepare(struct search_command *c, int argc, char **argv, struct error
 	c->search.most_bubbles = c->most_bubbles;
 	c->search.exhaustive = c->exhaustive;
 	c->search.regardless = c->anyway;
-	return code ? code : workload_raise_limit(&c->overrides, NULL, read_graph, c, false, error);
+	return code ? code : workload_raise_limit(&c->overrides, NULL, read_any_mesh, c, false, error);
 }
 
 static int count_of(int given)

@@ -319,7 +319,7 @@ static void draw_send(const struct drawing *d, const struct band *from, const st
 	int n = d->graph->mesh.per_stage, right = d->right + GAP, under = from->y + band_height(d);
 	enum form form = to->column[0].step->takes;
 	for (int s = 0; s < n; s++) {
-		int x = right - 24 + (n - 1 - s) * TURN, y = under + 22 + (n - 1 - s) * TURN;
+		int x = right - 24 - s * TURN, y = under + 22 + (n - 1 - s) * TURN;
 		int left = to->column[0].x - 34 - s * TURN;
 		const int path[6][2] = {{band_right(from), lane_middle(from, s)}, {x, lane_middle(from, s)}, {x, y},
 			{left, y}, {left, lane_middle(to, s)}, {to->column[0].x, lane_middle(to, s)}};

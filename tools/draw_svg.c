@@ -9,10 +9,10 @@
 static const char style[] =
 	"text{font-family:'DejaVu Sans','Segoe UI',Helvetica,Arial,sans-serif;font-size:12px;fill:#1f2933}"
 	".title{font-size:20px;font-weight:bold}.subtitle{font-size:13px;fill:#52606d}"
-	".stage{font-size:14px;font-weight:bold}.lane{font-size:12px;font-weight:bold}.small{font-size:10.5px;fill:#"
+	".stage{font-size:14px;font-weight:bold}.lane{font-size:12px;font-weight:bold}.small{font-size:11px;fill:#"
 	"52606d}"
 	".middle{text-anchor:middle}.kind{font-size:12px;font-weight:bold;text-anchor:middle}"
-	".detail{font-size:10.5px;text-anchor:middle}.form{font-size:10px;text-anchor:middle;fill:#3e4c59}"
+	".detail{font-size:11px;text-anchor:middle}.form{font-size:11px;text-anchor:middle;fill:#3e4c59}"
 	".repeat{font-size:12px;font-weight:bold;fill:#7b8794}.note{font-size:12px}"
 	".background{fill:#ffffff}.band{fill:#f5f7fa;stroke:#cbd2d9}.bracket{fill:#ffffff;stroke:#9aa5b1;stroke-"
 	"dasharray:6 3}"
@@ -49,8 +49,10 @@ static void escape(FILE *file, const char *text)
 
 void svg_begin(FILE *file, int width, int height, const char *title)
 {
+	/* a chain is one line, wider than most windows: a browser shrinks it to the window, and zooms in on request */
 	fprintf(file,
-		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n<title>",
+		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" "
+		"style=\"max-width:100%%;height:auto\">\n<title>",
 		width, height, width, height);
 	escape(file, title);
 	fprintf(file,

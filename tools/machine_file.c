@@ -88,17 +88,19 @@ int machine_file_override(const char *name, struct option_overrides *overrides, 
 	if (code)
 		return code;
 	code = check_syntax(&source, error);
-	size_t size = sizeof key + source.length + 8;
+	size_t text = source.length + 8, size = sizeof key + text + sizeof "--machine " + strlen(name);
 	char *copy = code ? NULL : malloc(size);
 	if (copy) {
 		memcpy(copy, key, sizeof key);
-		snprintf(copy + sizeof key, size - sizeof key, "{\n%s\n}", source.text);
+		snprintf(copy + sizeof key, text, "{\n%s\n}", source.text);
+		char *origin = copy + sizeof key + text;
+		sprintf(origin, "--machine %s", name);
 		memmove(overrides->item + 1, overrides->item, (size_t) overrides->count * sizeof *overrides->item);
 		memmove(overrides->copy + 1, overrides->copy, (size_t) overrides->count * sizeof *overrides->copy);
 		memmove(overrides->origin + 1, overrides->origin, (size_t) overrides->count * sizeof *overrides->origin);
 		overrides->item[0] = (struct graph_override){ copy, copy + sizeof key };
 		overrides->copy[0] = copy;
-		overrides->origin[0] = "--machine";
+		overrides->origin[0] = origin;
 		overrides->count++;
 	} else if (!code) {
 		code = error_memory(error, "reading a machine file");

@@ -211,12 +211,22 @@ int search_space_make(struct search *s, struct error *error)
 {
 	struct search_base as_given = { .given = true, .chain = CHAIN_GIVEN };
 	int code = add_base(s, &as_given, NULL, DTYPE_FP32, error);
+	bool too_large = code == ERROR_INPUT && !search_is_pinned(s, "mesh");
+	if (too_large) { /* the graph's own mesh may need more devices than there are: others are searched then */
+		struct search_base least = { .chain = CHAIN_GIVEN, .mesh_changed = true };
+		const struct mesh one = { .tensor = 1, .experts = 1, .stages = 1, .expert_tensor = 1, .per_stage = 1 };
+		struct error unused = { 0 };
+		code = add_base(s, &least, &one, DTYPE_FP32, &unused);
+		code = code || !s->bases ? error->code : 0;
+		if (!code)
+			*error = (struct error){ 0 };
+	}
 	if (code)
 		return code;
 	const struct graph *g = s->base[0].graph;
 	int devices = s->devices ? s->devices : g->machine.host ? g->mesh.devices : g->machine.devices;
 	const struct mesh given = g->mesh;
-	s->base[0].excluded = !allowed(s, "mesh.stages", given.stages, given.stages, s->stages)
+	s->base[0].excluded = too_large || !allowed(s, "mesh.stages", given.stages, given.stages, s->stages)
 		|| !allowed(s, "mesh.tensor", given.tensor, given.tensor, s->tensor)
 		|| !allowed(s, "mesh.experts", given.experts, given.experts, s->experts) || (s->devices && s->devices != given.devices);
 	if (search_is_pinned(s, "mesh.place") || search_is_pinned(s, "mesh.layers")) {
