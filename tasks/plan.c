@@ -63,7 +63,7 @@ static int reserve(struct plan_steps *steps, const struct micro_batch *b, struct
 		struct plan_stage *stage = realloc(steps->stage, (size_t) (room * steps->stages) * sizeof *stage);
 		if (stage)
 			steps->stage = stage;
-		double *seconds = realloc(steps->seconds, (size_t) room * (size_t) steps->tasks * sizeof *seconds);
+		double *seconds = realloc(steps->seconds, (size_t) room * (size_t) (steps->tasks * steps->lanes) * sizeof *seconds);
 		if (seconds)
 			steps->seconds = seconds;
 		if (!step || !stage || !seconds)
@@ -99,7 +99,7 @@ static int add_step(struct planning *p, struct micro_batch *b, int64_t consumed,
 	if (p->routing)
 		routing_fill(p->routing, b);
 	plan_work_add(&p->work, b, p->plan, &steps->stage[steps->count * steps->stages],
-		&steps->seconds[steps->count * steps->tasks]);
+		&steps->seconds[steps->count * steps->tasks * steps->lanes]);
 	steps->count++;
 	for (int i = 0; i < b->samples; i++) {
 		b->sampled[i] = 0;
@@ -328,6 +328,7 @@ static int prepare(struct planning *p, const struct plan_options *options, struc
 	p->steps.stages = p->graph->mesh.stages;
 	p->steps.task = p->work.task;
 	p->steps.tasks = p->work.tasks;
+	p->steps.lanes = p->graph->mesh.groups;
 	p->steps.run = p->work.run;
 	p->steps.runs = p->work.runs;
 	p->steps.deepest = p->graph->model.layers + 1;

@@ -6,14 +6,15 @@
 
 #include "tasks/plan.h"
 
-/* The program that every micro-batch goes through: tasks that a stage's devices do side by side count as one, and what equal
- * layers have in common is written once.
+/* The program that every micro-batch goes through: what a stage's devices do side by side is one task, and what equal layers
+ * have in common is written once. A lane is an attention group's devices, of which the slowest counts; lanes that have
+ * nothing to do for a micro-batch serve others meanwhile.
  *
  *   run    embed │ attention reduce_scatter route … all_gather, 8 times │ send │ attention … , 8 times │ head sample      */
 struct plan_task {
 	int stage;
 	int depth;    /* the deeper, the higher its priority; of a run's first round */
-	bool moves;   /* takes the links; else the devices */
+	bool moves;   /* takes the stage's links (seconds in lane 0); else its lanes */
 	bool sends;   /* to the next stage */
 	bool passes;  /* when it ends in the run's last round, another micro-batch may enter in its turn */
 	double wait;  /* from the end of what it waited for, or of the task before it, until it begins */
@@ -42,7 +43,7 @@ struct plan_token {
 
 struct plan_steps {
 	int stages;
-	int tasks, runs;
+	int tasks, runs, lanes;
 	const struct plan_task *task;
 	const struct plan_run *run;
 	int deepest;   /* the largest depth */
@@ -50,7 +51,7 @@ struct plan_steps {
 	int64_t count, room;
 	struct plan_step *step;
 	struct plan_stage *stage; /* [count][stages] */
-	double *seconds;          /* [count][tasks]; 0: there is nothing to do */
+	double *seconds;          /* [count][tasks][lanes]; 0: there is nothing to do */
 	int64_t afters, after_room;
 	int64_t *after;
 	int64_t tokens, token_room;
@@ -81,6 +82,8 @@ void plan_work_add(struct plan_work *work, struct micro_batch *micro_batch, stru
 int plan_time(const struct plan_steps *steps, int slots, bool overlap, struct plan_timing *timing, struct plan_times *times,
 	struct error *error);
 void plan_timing_free(struct plan_timing *timing);
+
+/* plan_bound.c: area_s, path_s, lower_bound_s. */
 int plan_bound_make(const struct plan_steps *steps, struct plan *plan, struct error *error);
 
 /* plan_why.c: says of each requirement what binds. */

@@ -2,25 +2,36 @@
  *
  * The recurrence over micro-batches and their tasks (plan.h), in the order of time.
  *
- *   flight   a micro-batch under way, and the task of the program that it is at: it has an event, or waits in a queue
- *   place    what serves one task at a time: a stage's devices, or its links; decode first, then the deepest task
+ *   flight   a micro-batch under way. In a stage each lane goes on by itself until the next task of all of them, a collective or
+ *            a send; at the task that it is at, it has an event, or waits in a queue
+ *   place    what serves one task at a time: a lane, or a stage's links; decode first, then the deepest task
  *
  * Without overlap a stage has one flight at a time, from its first task there until what it sends has been sent. */
 #include <math.h>
 #include <stdlib.h>
 #include "tasks/plan_internal.h"
 
-struct flight {
-	int64_t step;         /* −1: none */
+struct position {         /* in the program */
 	int run, task, round; /* round: of the run's repetitions */
+};
+
+struct part {             /* of a flight, in a lane */
+	struct position at;
 	int priority;         /* of that task */
 	int64_t order;        /* in which it became ready */
 };
 
-struct event { /* the flight's task ends */
+struct flight {
+	int64_t step;         /* −1: none */
+	struct part *part;    /* [lanes] */
+	int parts;            /* that have not come to the next task of all */
+	int passing;          /* that have not come by where another one may take its place */
+};
+
+struct event { /* the flight's task ends, in a lane */
 	double at;
 	int64_t step;
-	int flight;
+	int flight, lane;
 };
 
 struct queue {
@@ -34,17 +45,22 @@ struct place {
 	struct queue queue;
 };
 
-struct sum { /* of a stage in a window, seconds */
+struct sum { /* of a lane in a window, seconds */
 	double compute, busy; /* in which it computes; in which it computes or communicates */
 	double first, last;   /* when it was busy first and last */
 };
 
+struct lane {
+	struct place compute;
+	double at; /* summed until then */
+	struct sum window[PLAN_PHASES]; /* until the last first token, and since */
+};
+
 struct stage {
-	struct place compute, links;
+	struct lane *lane;
+	struct place links;
 	struct queue queue; /* without overlap: flights that wait for the stage */
 	bool taken;
-	double at;          /* summed until then */
-	struct sum window[PLAN_PHASES]; /* until the last first token, and since */
 };
 
 struct clock {
@@ -52,8 +68,10 @@ struct clock {
 	struct plan_timing *timing;
 	bool overlap;
 	struct stage *stage;
+	struct lane *lane;        /* of all stages */
 	struct flight *flight;    /* [slots] */
-	struct event *heap;       /* [slots] */
+	struct part *part;        /* of all flights */
+	struct event *heap;       /* [slots · lanes] */
 	int slots, events;
 	int *lists;               /* of all queues */
 	int64_t *waiting;         /* [slots] formed, but may not enter yet */
@@ -63,6 +81,7 @@ struct clock {
 	int64_t formed, consumed; /* all below have left */
 	int64_t order;
 	double first_token_s;     /* the last one until now */
+	int passing;              /* the task after which another one may take its place; −1: none */
 };
 
 /* As fmax and fmin, which the C library would be called for: no number here is a NaN. */
@@ -78,13 +97,15 @@ static inline double smaller(double a, double b)
 
 static bool before(const struct event *a, const struct event *b)
 {
-	return a->at != b->at ? a->at < b->at : a->step < b->step;
+	if (a->at != b->at)
+		return a->at < b->at;
+	return a->step != b->step ? a->step < b->step : a->lane < b->lane;
 }
 
-static void push(struct clock *k, double at, int flight)
+static void push(struct clock *k, double at, int flight, int lane)
 {
 	int i = k->events++;
-	struct event event = { at, k->flight[flight].step, flight };
+	struct event event = { at, k->flight[flight].step, flight, lane };
 	for (; i > 0 && before(&event, &k->heap[(i - 1) / 2]); i = (i - 1) / 2)
 		k->heap[i] = k->heap[(i - 1) / 2];
 	k->heap[i] = event;
@@ -109,7 +130,7 @@ static struct event pop(struct clock *k)
 	return top;
 }
 
-/* ---- what stages do meanwhile */
+/* ---- what lanes do meanwhile */
 
 static const struct sum no_sum = { 0, 0, INFINITY, 0 };
 
@@ -119,17 +140,18 @@ static struct sum join(const struct sum *a, const struct sum *b)
 }
 
 /* Sums until `now`, before anything begins or ends there. What a stage sends keeps the next one busy too. */
-static void advance(struct clock *k, int s, double now)
+static void advance(struct clock *k, int s, int l, double now)
 {
-	struct stage *stage = &k->stage[s];
-	const struct place *places[] = { &stage->compute, &stage->links, s && stage[-1].links.sends ? &stage[-1].links : NULL };
-	struct sum *sum = &stage->window[PLAN_DECODE];
-	double from[3], to[3], covered = stage->at;
+	const struct stage *stage = &k->stage[s];
+	struct lane *lane = &stage->lane[l];
+	const struct place *places[] = { &lane->compute, &stage->links, s && stage[-1].links.sends ? &stage[-1].links : NULL };
+	struct sum *sum = &lane->window[PLAN_DECODE];
+	double from[3], to[3], covered = lane->at;
 	int n = 0;
-	if (now <= stage->at)
+	if (now <= lane->at)
 		return;
 	for (int p = 0; p < 3; p++) {
-		double begin = places[p] ? larger(places[p]->from, stage->at) : 0, end = places[p] ? smaller(places[p]->to, now) : 0;
+		double begin = places[p] ? larger(places[p]->from, lane->at) : 0, end = places[p] ? smaller(places[p]->to, now) : 0;
 		if (end <= begin)
 			continue;
 		sum->compute += p == 0 ? end - begin : 0;
@@ -147,15 +169,22 @@ static void advance(struct clock *k, int s, double now)
 		sum->busy += larger(0, to[i] - larger(from[i], covered));
 		covered = larger(covered, to[i]);
 	}
-	stage->at = now;
+	lane->at = now;
+}
+
+static void advance_all(struct clock *k, int s, double now)
+{
+	for (int l = 0; l < k->steps->lanes; l++)
+		advance(k, s, l, now);
 }
 
 /* What was summed is of prefill: a first token has come. */
 static void end_window(struct clock *k, double now)
 {
-	for (int s = 0; s < k->steps->stages; s++) {
-		struct sum *window = k->stage[s].window;
-		advance(k, s, now);
+	for (int s = 0; s < k->steps->stages; s++)
+		advance_all(k, s, now);
+	for (int l = 0; l < k->steps->stages * k->steps->lanes; l++) {
+		struct sum *window = k->lane[l].window;
 		window[PLAN_PREFILL] = join(&window[PLAN_PREFILL], &window[PLAN_DECODE]);
 		window[PLAN_DECODE] = no_sum;
 	}
@@ -166,74 +195,116 @@ static void fill_shares(const struct clock *k, double end, struct plan_times *ti
 {
 	const double length[] = { k->first_token_s, end - k->first_token_s, end };
 	*times = (struct plan_times){ .makespan_s = end, .prefill_s = k->first_token_s, .decode_s = end - k->first_token_s };
-	for (int s = 0; s < k->steps->stages; s++) {
-		const struct sum *w = k->stage[s].window, sums[] = { w[0], w[1], join(&w[0], &w[1]) };
+	int lanes = k->steps->stages * k->steps->lanes;
+	for (int l = 0; l < lanes; l++) {
+		const struct sum *w = k->lane[l].window, sums[] = { w[0], w[1], join(&w[0], &w[1]) };
 		for (int i = 0; i <= PLAN_PHASES; i++) {
 			double span = sums[i].last - sums[i].first;
 			if (length[i] > 0)
-				times->exposed[i] += larger(0, sums[i].busy - sums[i].compute) / length[i] / k->steps->stages;
+				times->exposed[i] += larger(0, sums[i].busy - sums[i].compute) / length[i] / lanes;
 			if (span > 0)
-				times->bubble[i] += larger(0, span - sums[i].busy) / span / k->steps->stages;
+				times->bubble[i] += larger(0, span - sums[i].busy) / span / lanes;
 		}
 	}
 }
 
 /* ---- places serve tasks */
 
-static const struct plan_task *task_of(const struct clock *k, const struct flight *f)
+static const struct plan_task *task_at(const struct clock *k, const struct position *at)
 {
-	return &k->steps->task[f->task];
+	return &k->steps->task[at->task];
 }
 
-static struct place *place_of(struct clock *k, const struct plan_task *task)
+static struct place *place_of(struct clock *k, const struct plan_task *task, int lane)
 {
 	struct stage *stage = &k->stage[task->stage];
-	return task->moves ? &stage->links : &stage->compute;
+	return task->moves ? &stage->links : &stage->lane[lane].compute;
 }
 
-static int take(struct queue *queue, int index)
+static double seconds_of(const struct clock *k, const struct flight *f, int task, int lane)
 {
-	int flight = queue->flight[index];
-	queue->flight[index] = queue->flight[--queue->count];
-	return flight;
+	return k->steps->seconds[(f->step * k->steps->tasks + task) * k->steps->lanes + lane];
+}
+
+/* Sums what its place has done until it begins or ends there. */
+static void settle(struct clock *k, const struct plan_task *task, int lane, double now)
+{
+	if (!task->moves) {
+		advance(k, task->stage, lane, now);
+		return;
+	}
+	advance_all(k, task->stage, now);
+	if (task->stage + 1 < k->steps->stages) /* what it sends, or has sent, keeps that busy */
+		advance_all(k, task->stage + 1, now);
 }
 
 /* The next one of those that wait: the highest priority, and of equals the first. */
-static void serve(struct clock *k, struct place *place, double now)
+static void serve(struct clock *k, struct place *place, int lane, double now)
 {
-	const struct flight *best = NULL;
+	const struct part *best = NULL;
 	int index = 0;
 	if (place->busy || !place->queue.count)
 		return;
 	for (int i = 0; i < place->queue.count; i++) {
-		const struct flight *f = &k->flight[place->queue.flight[i]];
-		if (!best || f->priority > best->priority || (f->priority == best->priority && f->order < best->order)) {
-			best = f;
+		const struct part *part = &k->flight[place->queue.flight[i]].part[lane];
+		if (!best || part->priority > best->priority || (part->priority == best->priority && part->order < best->order)) {
+			best = part;
 			index = i;
 		}
 	}
-	const struct plan_task *task = task_of(k, best);
-	advance(k, task->stage, now);
-	if (task->moves && task->stage + 1 < k->steps->stages)
-		advance(k, task->stage + 1, now);
+	const struct plan_task *task = task_at(k, &best->at);
+	settle(k, task, lane, now);
+	int flight = place->queue.flight[index];
+	place->queue.flight[index] = place->queue.flight[--place->queue.count];
 	place->busy = true;
 	place->sends = task->sends;
 	place->from = now + task->wait;
-	place->to = place->from + k->steps->seconds[best->step * k->steps->tasks + best->task];
-	push(k, place->to, take(&place->queue, index));
+	place->to = place->from + seconds_of(k, &k->flight[flight], best->at.task, lane);
+	push(k, place->to, flight, lane);
 }
 
-static void ask(struct clock *k, int flight, double now)
+static void ask(struct clock *k, int flight, int lane, double now)
 {
-	struct flight *f = &k->flight[flight];
-	const struct plan_task *task = task_of(k, f);
-	struct place *place = place_of(k, task);
-	f->priority = k->steps->in_order ? 0
-		: task->depth + f->round + (k->steps->step[f->step].phase == PLAN_DECODE ? k->steps->deepest + 1 : 0);
-	f->order = k->order++;
+	struct part *part = &k->flight[flight].part[lane];
+	const struct plan_task *task = task_at(k, &part->at);
+	struct place *place = place_of(k, task, lane);
+	bool decodes = k->steps->step[k->flight[flight].step].phase == PLAN_DECODE;
+	part->priority = k->steps->in_order ? 0 : task->depth + part->at.round + (decodes ? k->steps->deepest + 1 : 0);
+	part->order = k->order++;
 	place->queue.flight[place->queue.count++] = flight;
-	serve(k, place, now);
+	serve(k, place, lane, now);
 }
+
+/* To the next task; false: there is none. */
+static bool next(const struct clock *k, struct position *at)
+{
+	const struct plan_run *run = &k->steps->run[at->run];
+	if (++at->task == run->end && ++at->round < run->repeat)
+		at->task = run->first;
+	if (at->task == run->end) {
+		at->round = 0;
+		return ++at->run < k->steps->runs;
+	}
+	return true;
+}
+
+/* From `at` on to what the lane has to do, or, false, to where it waits for the others: a task of all lanes, of another stage, or
+ * the end. */
+static bool find_own(const struct clock *k, const struct flight *f, int lane, int stage, struct position *at)
+{
+	for (bool more = at->run < k->steps->runs; more; more = next(k, at)) {
+		const struct plan_task *task = task_at(k, at);
+		double seconds = seconds_of(k, f, at->task, task->moves ? 0 : lane);
+		if (task->stage != stage || (task->moves && seconds > 0))
+			return false;
+		if (seconds > 0)
+			return true;
+	}
+	return false;
+}
+
+/* All lanes go on from where the first part is, to what they have to do in its stage. */
+static void start(struct clock *k, int flight, double now);
 
 /* Leaves a stage, where flights do not overlap. */
 static void leave(struct clock *k, int s, double now)
@@ -248,37 +319,18 @@ static void leave(struct clock *k, int s, double now)
 	for (int i = 1; i < stage->queue.count; i++)
 		stage->queue.flight[i - 1] = stage->queue.flight[i];
 	stage->queue.count--;
-	ask(k, first, now);
+	start(k, first, now);
 }
 
 static void arrive(struct clock *k, int flight, double now)
 {
-	struct stage *stage = &k->stage[task_of(k, &k->flight[flight])->stage];
+	struct stage *stage = &k->stage[task_at(k, &k->flight[flight].part[0].at)->stage];
 	if (!k->overlap && stage->taken) {
 		stage->queue.flight[stage->queue.count++] = flight;
 		return;
 	}
 	stage->taken = true;
-	ask(k, flight, now);
-}
-
-/* To the next task that takes time; false: there is none. */
-static bool move_on(const struct clock *k, struct flight *f)
-{
-	const struct plan_steps *steps = k->steps;
-	const double *seconds = steps->seconds + f->step * steps->tasks;
-	for (;;) {
-		const struct plan_run *run = &steps->run[f->run];
-		if (++f->task == run->end && ++f->round < run->repeat)
-			f->task = run->first;
-		if (f->task == run->end) {
-			f->round = 0;
-			if (++f->run == steps->runs)
-				return false;
-		}
-		if (seconds[f->task] > 0)
-			return true;
-	}
+	start(k, flight, now);
 }
 
 /* ---- micro-batches come and go */
@@ -311,13 +363,13 @@ static void enter(struct clock *k, int64_t step, double now)
 	while (k->flight[i].step >= 0)
 		i++;
 	struct flight *f = &k->flight[i];
-	*f = (struct flight){ .step = step, .task = -1 };
-	if (move_on(k, f)) {
-		arrive(k, i, now);
-		return;
+	f->step = step;
+	f->passing = 0;
+	for (int l = 0; l < k->steps->lanes; l++) {
+		f->part[l].at = (struct position){ 0, 0, 0 };
+		f->passing += k->passing >= 0 && seconds_of(k, f, k->passing, l) > 0;
 	}
-	f->step = -1; /* nothing to do */
-	finish(k, step, now);
+	arrive(k, i, now);
 }
 
 /* What the host forms now that results are in, and what waited for tokens or its turn. */
@@ -341,58 +393,102 @@ static void form(struct clock *k, double now)
 	}
 }
 
-/* The flight's task has ended. */
+/* The flight's lanes have all come to one task, in which parts[0] is: it is of all of them, of another stage, or none. */
+static void meet(struct clock *k, int flight, int stage, double now)
+{
+	struct flight *f = &k->flight[flight];
+	int64_t step = f->step;
+	if (f->part[0].at.run < k->steps->runs) {
+		if (task_at(k, &f->part[0].at)->stage == stage) {
+			f->parts = 1;
+			ask(k, flight, 0, now);
+			return;
+		}
+		leave(k, stage, now);
+		arrive(k, flight, now);
+		return;
+	}
+	f->step = -1;
+	leave(k, stage, now);
+	finish(k, step, now);
+	form(k, now);
+}
+
+static void start(struct clock *k, int flight, double now)
+{
+	struct flight *f = &k->flight[flight];
+	int stage = task_at(k, &f->part[0].at)->stage, own = 0;
+	for (int l = 1; l < k->steps->lanes; l++)
+		f->part[l].at = f->part[0].at;
+	for (int l = 0; l < k->steps->lanes; l++)
+		own += find_own(k, f, l, stage, &f->part[l].at);
+	f->parts = own;
+	if (!own) {
+		meet(k, flight, stage, now);
+		return;
+	}
+	for (int l = 0; l < k->steps->lanes; l++) {
+		const struct position *at = &f->part[l].at;
+		if (at->run < k->steps->runs && task_at(k, at)->stage == stage && !task_at(k, at)->moves)
+			ask(k, flight, l, now);
+	}
+}
+
+/* The flight's task has ended in a lane. */
 static void end_task(struct clock *k, const struct event *e)
 {
 	struct flight *f = &k->flight[e->flight];
-	const struct plan_task *task = task_of(k, f);
-	struct place *place = place_of(k, task);
-	int stage = task->stage;
-	bool passes = task->passes && f->round + 1 == k->steps->run[f->run].repeat;
-	advance(k, stage, e->at);
-	if (task->sends && stage + 1 < k->steps->stages)
-		advance(k, stage + 1, e->at);
+	struct position *at = &f->part[e->lane].at;
+	const struct plan_task *task = task_at(k, at);
+	struct place *place = place_of(k, task, e->lane);
+	bool passes = at->task == k->passing && at->round + 1 == k->steps->run[at->run].repeat && --f->passing == 0;
+	settle(k, task, e->lane, e->at);
 	place->busy = false;
-	bool more = move_on(k, f);
-	if (more && task_of(k, f)->stage == stage) {
-		ask(k, e->flight, e->at);
-	} else {
-		leave(k, stage, e->at);
-		if (more) {
-			arrive(k, e->flight, e->at);
-		} else {
-			f->step = -1;
-			finish(k, e->step, e->at);
-		}
-	}
-	serve(k, place, e->at);
-	if (passes)
+	bool stays = next(k, at) && task_at(k, at)->stage == task->stage;
+	if (task->moves && stays)
+		start(k, e->flight, e->at);
+	else if (task->moves)
+		meet(k, e->flight, task->stage, e->at);
+	else if (find_own(k, f, e->lane, task->stage, at))
+		ask(k, e->flight, e->lane, e->at);
+	else if (--f->parts == 0)
+		meet(k, e->flight, task->stage, e->at);
+	serve(k, place, e->lane, e->at);
+	if (passes) {
 		k->passed[e->step] = true;
-	if (passes || !more)
 		form(k, e->at);
+	}
 }
 
 static int make_room(struct clock *k, struct error *error)
 {
 	size_t n = (size_t) k->steps->count + 1, stages = (size_t) k->steps->stages, slots = (size_t) k->slots;
+	size_t lanes = (size_t) k->steps->lanes;
 	k->timing->end = calloc(n, sizeof *k->timing->end);
 	k->stage = calloc(stages, sizeof *k->stage);
 	k->flight = calloc(slots, sizeof *k->flight);
-	k->heap = calloc(slots, sizeof *k->heap);
-	k->lists = calloc(3 * stages * slots, sizeof *k->lists);
+	k->part = calloc(slots * lanes, sizeof *k->part);
+	k->lane = calloc(stages * lanes, sizeof *k->lane);
+	k->heap = calloc(slots * lanes, sizeof *k->heap);
+	k->lists = calloc((2 + lanes) * stages * slots, sizeof *k->lists);
 	k->waiting = calloc(slots, sizeof *k->waiting);
 	k->done = calloc(n, sizeof *k->done);
 	k->passed = calloc(n, sizeof *k->passed);
-	if (!k->timing->end || !k->stage || !k->flight || !k->heap || !k->lists || !k->waiting || !k->done || !k->passed)
+	if (!k->timing->end || !k->stage || !k->lane || !k->part || !k->flight || !k->heap || !k->lists || !k->waiting || !k->done || !k->passed)
 		return error_memory(error, "planning");
 	for (size_t i = 0; i < slots; i++)
-		k->flight[i].step = -1;
+		k->flight[i] = (struct flight){ .step = -1, .part = k->part + i * lanes };
+	int *list = k->lists;
 	for (size_t s = 0; s < stages; s++) {
 		struct stage *stage = &k->stage[s];
-		stage->compute.queue.flight = k->lists + 3 * s * slots;
-		stage->links.queue.flight = stage->compute.queue.flight + slots;
-		stage->queue.flight = stage->links.queue.flight + slots;
-		stage->window[PLAN_PREFILL] = stage->window[PLAN_DECODE] = no_sum;
+		stage->lane = k->lane + s * lanes;
+		stage->links.queue.flight = list;
+		stage->queue.flight = list + slots;
+		list += 2 * slots;
+		for (size_t l = 0; l < lanes; l++, list += slots) {
+			stage->lane[l].compute.queue.flight = list;
+			stage->lane[l].window[PLAN_PREFILL] = stage->lane[l].window[PLAN_DECODE] = no_sum;
+		}
 	}
 	return 0;
 }
@@ -401,8 +497,10 @@ int plan_time(const struct plan_steps *steps, int slots, bool overlap, struct pl
 	struct error *error)
 {
 	/* micro-batches hold their slots until their results are in; one more is being formed */
-	struct clock k = { .steps = steps, .timing = timing, .overlap = overlap, .slots = slots + 1 };
+	struct clock k = { .steps = steps, .timing = timing, .overlap = overlap, .slots = slots + 1, .passing = -1 };
 	double end = 0;
+	for (int i = 0; i < steps->tasks; i++)
+		k.passing = steps->task[i].passes ? i : k.passing;
 	int code = make_room(&k, error);
 	if (!code)
 		form(&k, 0);
@@ -413,10 +511,12 @@ int plan_time(const struct plan_steps *steps, int slots, bool overlap, struct pl
 	}
 	if (!code) {
 		for (int s = 0; s < steps->stages; s++)
-			advance(&k, s, end);
+			advance_all(&k, s, end);
 		fill_shares(&k, end, times);
 	}
 	free(k.stage);
+	free(k.lane);
+	free(k.part);
 	free(k.flight);
 	free(k.heap);
 	free(k.lists);
@@ -430,63 +530,4 @@ void plan_timing_free(struct plan_timing *timing)
 {
 	free(timing->end);
 	*timing = (struct plan_timing){ NULL };
-}
-
-/* ---- what no schedule can beat */
-
-static double longest_path(const struct plan_steps *steps, double *end)
-{
-	double longest = 0;
-	for (int64_t i = 0; i < steps->count; i++) {
-		const struct plan_step *step = &steps->step[i];
-		double begin = 0;
-		for (int64_t a = 0; a < step->after; a++)
-			begin = fmax(begin, end[steps->after[step->first_after + a]]);
-		for (int s = 0; s < steps->stages; s++) {
-			const struct plan_stage *stage = &steps->stage[i * steps->stages + s];
-			begin += stage->compute + stage->comm + stage->send;
-		}
-		end[i] = begin;
-		longest = fmax(longest, begin);
-	}
-	return longest;
-}
-
-int plan_bound_make(const struct plan_steps *steps, struct plan *plan, struct error *error)
-{
-	/* least seconds until anything reaches a stage, and from there to the end: with its own send, and after it */
-	double head[MESH_MAX_STAGES], tail[MESH_MAX_STAGES], after_send[MESH_MAX_STAGES];
-	double *end = calloc((size_t) steps->count + 1, sizeof *end);
-	if (!end)
-		return error_memory(error, "planning");
-	for (int s = 0; s < steps->stages; s++)
-		head[s] = tail[s] = after_send[s] = INFINITY;
-	for (int64_t i = 0; i < steps->count; i++) {
-		double before_it = 0, after_it = 0;
-		for (int s = 0, r = steps->stages - 1; s < steps->stages; s++, r--) {
-			const struct plan_stage *stage = &steps->stage[i * steps->stages + s];
-			head[s] = fmin(head[s], before_it);
-			before_it += stage->compute + stage->comm + stage->send;
-			after_send[r] = fmin(after_send[r], after_it);
-			stage = &steps->stage[i * steps->stages + r];
-			tail[r] = fmin(tail[r], after_it + stage->send);
-			after_it += stage->send + stage->compute + stage->comm;
-		}
-	}
-	plan->path_s = longest_path(steps, end);
-	plan->area_s = 0;
-	for (int d = 0; d < plan->graph->mesh.devices && steps->count; d++) {
-		const struct plan_device *device = &plan->device[d];
-		double compute = 0, comm = 0;
-		for (int p = 0; p < PLAN_PHASES; p++) {
-			compute += device->phase[p].compute_s;
-			comm += device->phase[p].comm_s - device->phase[p].received_s;
-		}
-		compute += head[device->stage] + tail[device->stage];
-		comm += head[device->stage] + after_send[device->stage]; /* its sends are among them */
-		plan->area_s = fmax(plan->area_s, fmax(compute, comm));
-	}
-	plan->lower_bound_s = fmax(plan->area_s, plan->path_s);
-	free(end);
-	return 0;
 }

@@ -5,6 +5,7 @@
  * so that the slowest counts; where routing is even, equal layers are asked once. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include "tasks/plan_internal.h"
 
 static bool same_step(const struct call *a, const struct call *b)
@@ -192,6 +193,7 @@ void plan_work_add(struct plan_work *w, struct micro_batch *b, struct plan *plan
 	slot->micro_batch = b;
 	for (int s = 0; s < d->mesh->stages; s++)
 		stage[s] = (struct plan_stage){ 0, 0, 0 };
+	memset(seconds, 0, (size_t) w->tasks * (size_t) d->mesh->groups * sizeof *seconds);
 	for (int i = 0; i < slot->calls;) {
 		const struct call *first = &slot->call[i];
 		double slowest = 0;
@@ -201,16 +203,18 @@ void plan_work_add(struct plan_work *w, struct micro_batch *b, struct plan *plan
 			const struct call_type *type = (const struct call_type *) c->base.type;
 			struct cost cost;
 			struct work work;
-			int flows;
+			int flows, lane;
 			if (!repeat || (type->wanted && !type->wanted(c)))
 				continue;
 			call_estimate(c, &cost, &work, w->flow, &flows);
 			add_sums(plan, w, c, phase, &work, &cost, flows, repeat);
 			slowest = fmax(slowest, cost.seconds);
+			lane = engine_call_moves(&c->base) ? 0 : d->mesh->part[c->device].group;
+			seconds[task * d->mesh->groups + lane] = fmax(seconds[task * d->mesh->groups + lane], cost.seconds);
 		}
 		if (!repeat)
 			continue;
-		seconds[task++] = slowest;
+		task++;
 		struct plan_stage *to = &stage[first->stage];
 		*(first->base.type->kind == TASK_SEND ? &to->send
 			: engine_call_moves(&first->base)     ? &to->comm

@@ -156,6 +156,7 @@ def metrics(command, *words):
 load = ["--sequences", "128", "--prompt-tokens", "512", "--new-tokens", "24"]
 first = ["--set", "schedule.interleave=prefill_first", "--set", "schedule.slots=8"]
 for words, off in ((["tp2_ep2_pp2", *first], 0.03), (["tp2_ep2_local", *first], 0.03), (["stages_only"], 0.002), (["plan_best"], 0.002),
+                   (["experts_only"], 0.005), (["tp2_ep2_pp2", "--set", "mesh={tensor=1;experts=4;stages=1;}"], 0.01),
                    (["tp2_ep2_pp2"], 0.03), (["tp2_ep2_pp2", "--machine", "plan-4x64g-nvlink"], 0.01),
                    (["tp2_ep2_pp2", "--set", "schedule.policy=homes"], 0.03), (["tp2_ep2_pp2", "--set", "schedule.policy=eager"], 0.03)):
     plan, sim = metrics("plan", *words, *load, "--quick"), metrics("simulate", *words, *load)
