@@ -281,6 +281,28 @@ static void rope_tables(void **state)
 	rope_table_free(NULL);
 }
 
+/* Several dots at once are each what it is alone. */
+static void dots_here(void)
+{
+	for (int round = 0; round < 60; round++) {
+		int n = test_between(1, 200), count = test_between(1, 21);
+		float *x = test_floats((size_t) n, 1), *rows = test_floats((size_t) (n * count), 1);
+		float *y = test_floats((size_t) count, 1);
+		vector->dots(x, rows, count, n, y);
+		for (int r = 0; r < count; r++) {
+			double exact = 0;
+			for (int i = 0; i < n; i++)
+				exact += (double) x[i] * (double) rows[r * n + i];
+			float one = vector->dot(x, rows + r * n, n);
+			assert_same_bits(&y[r], &one, sizeof one, "a dot alone");
+			assert_near(&one, &(float){(float) exact}, 1, 1e-4, "dot");
+		}
+		free(x);
+		free(rows);
+		free(y);
+	}
+}
+
 static void formats(void **state)
 {
 	(void) state;
@@ -291,6 +313,12 @@ static void exp_within_its_error(void **state)
 {
 	(void) state;
 	test_each_set(exp_here);
+}
+
+static void dots(void **state)
+{
+	(void) state;
+	test_each_set(dots_here);
 }
 
 static void swiglu(void **state)
@@ -334,6 +362,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(formats),
 		cmocka_unit_test(exp_within_its_error),
+		cmocka_unit_test(dots),
 		cmocka_unit_test(swiglu),
 		cmocka_unit_test(norm),
 		cmocka_unit_test(rope),

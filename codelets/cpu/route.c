@@ -13,7 +13,8 @@ size_t route_workspace(int hidden, int experts)
 	return used;
 }
 
-/* The top_k largest logits, ties to the lowest index, and their probabilities among all. */
+/* The top_k largest logits, ties to the lowest index, and their probabilities among all: where these are divided by their
+ * own sum, that over all experts plays no part. */
 static void choose(const struct route_args *a, float *logit, int32_t *expert, float *weight)
 {
 	double sum = 0, chosen = 0, probability[MODEL_MAX_TOP_K];
@@ -21,7 +22,7 @@ static void choose(const struct route_args *a, float *logit, int32_t *expert, fl
 	for (int e = 1; e < a->experts; e++)
 		if (logit[e] > most)
 			most = logit[e];
-	for (int e = 0; e < a->experts; e++)
+	for (int e = 0; e < a->experts && !a->normalize; e++)
 		sum += exp((double) logit[e] - (double) most);
 	for (int k = 0; k < a->top_k; k++) {
 		int best = -1;
@@ -33,11 +34,11 @@ static void choose(const struct route_args *a, float *logit, int32_t *expert, fl
 				best = e;
 		}
 		expert[k] = best;
-		probability[k] = exp((double) logit[best] - (double) most) / sum;
+		probability[k] = exp((double) logit[best] - (double) most);
 		chosen += probability[k];
 	}
 	for (int k = 0; k < a->top_k; k++)
-		weight[k] = (float) (a->normalize ? probability[k] / chosen : probability[k]);
+		weight[k] = (float) (probability[k] / (a->normalize ? chosen : sum));
 }
 
 void route_cpu(const struct route_args *a)
@@ -53,8 +54,7 @@ void route_cpu(const struct route_args *a)
 		vector->scale(x, norm_factor(x, a->hidden, a->norm_epsilon), a->norm, a->hidden, h);
 		row_store(
 			a->compute, h, a->hidden, (char *) a->h + row * a->stride * dtype_bytes(a->compute), a->stride);
-		for (int e = 0; e < a->experts; e++)
-			logit[e] = vector->dot(h, a->router + (size_t) e * (size_t) a->hidden, a->hidden);
+		vector->dots(h, a->router, a->experts, a->hidden, logit);
 		choose(a, logit, expert, a->weight + row * (size_t) a->top_k);
 		for (int k = 0; k < a->top_k; k++)
 			count[expert[k]]++;

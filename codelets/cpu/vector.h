@@ -50,6 +50,8 @@ struct vector_ops {
 	void (*from_float)(enum dtype dtype, const float *src, int n, void *dst);
 	float (*sum_squares)(const float *x, int n);
 	float (*dot)(const float *a, const float *b, int n);
+	/* y[r] = dot(x, rows + r · n, n) for r < count, to the bit */
+	void (*dots)(const float *x, const float *rows, int count, int n, float *y);
 	/* y[i] = x[i] · scale · weight[i], in this order */
 	void (*scale)(const float *x, float scale, const float *weight, int n, float *y);
 	void (*add)(float *x, const float *y, int n);                     /* x += y */

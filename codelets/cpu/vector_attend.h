@@ -11,13 +11,6 @@
  * copy adds 4 · head_dim for 16 keys, which up to 96 rows share. A single row is bound by reading pages. Products
  * stay in FP32 whatever `compute` is: emulated BF16 ones raised errors of tests/test_half by up to 40 %. */
 
-/* A loop over constants that leaves no loop: its arrays become registers. */
-#if defined(__clang__)
-#define EACH(i, n) _Pragma("clang loop unroll(full)") for (int i = 0; i < (n); i++)
-#else
-#define EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
-#endif
-
 /* Lanes of a tile: 16 sums where there are 32 registers, 8 where there are 16. */
 enum { TILE_LANES = LANES == 16 ? 8 : 4, TILE_SUMS = 2 * TILE_LANES, HEADS_AT_ONCE = 2 /* 8 sums of scores */ };
 

@@ -87,7 +87,16 @@ static TARGET void from_float(enum dtype dtype, const float *src, int n, void *d
 	}
 }
 
+/* A loop over constants that leaves no loop: its arrays become registers. */
+#if defined(__clang__)
+#define EACH(i, n) _Pragma("clang loop unroll(full)") for (int i = 0; i < (n); i++)
+#else
+#define EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
+#endif
+
 /* ---- rows */
+
+enum { DOTS = LANES == 16 ? 4 : 2 }; /* at once, with four vectors of sums each */
 
 static TARGET float dot(const float *a, const float *b, int n)
 {
@@ -105,6 +114,42 @@ static TARGET float dot(const float *a, const float *b, int n)
 	for (; i < n; i++)
 		sum = s_fma(a[i], b[i], sum);
 	return sum;
+}
+
+/* `count` dots of the same x at once, y[r] = dot(x, rows + r · n, n) to the bit. */
+INLINE void dots_tile(const float *x, const float *rows, int n, int count, float *y)
+{
+	vec sum[DOTS][4];
+	int i = 0;
+	EACH (r, count)
+		EACH (part, 4)
+			sum[r][part] = v_set(0);
+	for (; i + 4 * LANES <= n; i += 4 * LANES) {
+		vec own[4];
+		EACH (part, 4)
+			own[part] = v_load(x + i + part * LANES);
+		EACH (r, count)
+			EACH (part, 4)
+				sum[r][part] = v_fma(own[part], v_load(rows + (size_t) r * (size_t) n + i + part * LANES),
+					sum[r][part]);
+	}
+	for (; i + LANES <= n; i += LANES)
+		EACH (r, count)
+			sum[r][0] = v_fma(v_load(x + i), v_load(rows + (size_t) r * (size_t) n + i), sum[r][0]);
+	EACH (r, count)
+		y[r] = v_reduce_add((sum[r][0] + sum[r][2]) + (sum[r][1] + sum[r][3]));
+	for (; i < n; i++)
+		EACH (r, count)
+			y[r] = s_fma(x[i], rows[(size_t) r * (size_t) n + i], y[r]);
+}
+
+static TARGET void dots(const float *x, const float *rows, int count, int n, float *y)
+{
+	int r = 0;
+	for (; r + DOTS <= count; r += DOTS)
+		dots_tile(x, rows + (size_t) r * (size_t) n, n, DOTS, y + r);
+	for (; r < count; r++)
+		y[r] = dot(x, rows + (size_t) r * (size_t) n, n);
 }
 
 static TARGET float sum_squares(const float *x, int n)
@@ -399,6 +444,7 @@ const struct vector_ops OPS = {
 	.from_float = from_float,
 	.sum_squares = sum_squares,
 	.dot = dot,
+	.dots = dots,
 	.scale = scale,
 	.add = add,
 	.add_scaled = add_scaled,
