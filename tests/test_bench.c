@@ -128,7 +128,7 @@ static void shares_are_what_numbers_say(void **state)
 		{ .kind = TASK_EMBED, .calls = 1, .seconds = 1e-6, .bytes = 1000 },
 		{ .kind = TASK_SAMPLE, .calls = 1, .seconds = 0 },
 	};
-	struct calibrate_samples samples = { sample, sizeof sample / sizeof *sample, 0 };
+	struct calibrate_samples samples = { .sample = sample, .count = sizeof sample / sizeof *sample };
 	double span = 10e-3;
 	(void) state;
 	parse("8x128", true);
@@ -172,7 +172,7 @@ static void keys_have_their_own_peak(void **state)
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct calibrate_sample sample = { .kind = TASK_ATTENTION, .calls = 1, .seconds = 2e-3, .flops = 1.3e8,
 			.key_flops = 0.5e8, .bytes = 1 };
-		struct calibrate_samples samples = { &sample, 1, 1 };
+		struct calibrate_samples samples = { .sample = &sample, .count = 1, .size = 1 };
 		double span = 10e-3;
 		set_up(state);
 		graph.compute = cases[i].compute;
