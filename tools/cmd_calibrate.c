@@ -132,7 +132,7 @@ static int identify(struct command *c, const struct graph *graph, struct error *
 }
 
 /* One worker needs so long for micro-batches of more rows, and they tell least of how workers disturb each other. */
-#define ALONE_ROWS 1024
+#define ALONE_ROWS 512
 
 static int measure(struct command *c, const char *name, int workers, struct error *error)
 {
