@@ -25,3 +25,19 @@ double curve_seconds(const struct curve *curve, const double term[CURVE_TERMS], 
 		seconds += term[i] * (curve->alone[i] + company * (curve->busy[i] - curve->alone[i]));
 	return seconds;
 }
+
+/* Evenly in (0, 1): splitmix64 (Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, 2014). */
+static double even(uint64_t *seed)
+{
+	uint64_t z = *seed += 0x9e3779b97f4a7c15u;
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return ((double) ((z ^ z >> 31) >> 11) + 0.5) / 9007199254740992.0;
+}
+
+double curve_variation(const struct curve *curve, uint64_t seed)
+{
+	double variance = log1p(curve->spread * curve->spread);
+	double length = sqrt(-2 * log(even(&seed))), angle = 6.283185307179586 * even(&seed); /* Box, Muller */
+	return exp(sqrt(variance) * length * cos(angle) - variance / 2);
+}

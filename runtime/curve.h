@@ -29,6 +29,8 @@
 #ifndef OCTANT_CURVE_H
 #define OCTANT_CURVE_H
 
+#include <stdint.h>
+
 enum curve_term {
 	CURVE_CALL,
 	CURVE_FLOPS_4, CURVE_FLOPS_16, CURVE_FLOPS_48, CURVE_FLOPS,
@@ -54,7 +56,12 @@ struct curve {
 	double alone[CURVE_TERMS];  /* seconds for each unit of a term */
 	double busy[CURVE_TERMS];   /* the same beside others */
 	double error;               /* of the fit: median of |fitted / measured − 1| */
+	double spread;              /* of equal tasks: standard deviation / mean */
 };
+
+/* What one task takes more or less than its like: a factor whose mean is 1 and whose standard deviation is the spread,
+ * logarithmically normal, the same for the same `seed`. Devices that wait for each other wait for the slowest. */
+double curve_variation(const struct curve *curve, uint64_t seed);
 
 /* Seconds; `company` in [0, 1]. */
 double curve_seconds(const struct curve *curve, const double term[CURVE_TERMS], double company);

@@ -137,7 +137,8 @@ static int read_curve(const struct graph_text *text, const config_setting_t *gro
 	if (machine->curves == GRAPH_MAX_CURVES)
 		return graph_error(error, &place, "the machine has more than %d kinds; at most that many are possible",
 			GRAPH_MAX_CURVES);
-	*curve = (struct curve){ .error = graph_number(text, group, "machine.kinds[].error") };
+	*curve = (struct curve){ .error = graph_number(text, group, "machine.kinds[].error"),
+		.spread = graph_number(text, group, "machine.kinds[].spread") };
 	if (strlen(task) >= sizeof curve->task)
 		return graph_error(error, &place, "machine.kinds: \"%s\" is no kind of task", task);
 	strcpy(curve->task, task);

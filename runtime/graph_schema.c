@@ -107,6 +107,7 @@ const struct graph_key graph_keys[] = {
 		"measured curves: seconds = call_s + flop_s · FLOPs + …"},
 	{"machine.kinds[].task", KEY_WORD, NULL, NULL, NULL, 0, 0, "the kind of task, as traces name it"},
 	{"machine.kinds[].error", KEY_NUMBER, "share", "0.0", NULL, 0, 1e9, "median error of the fit"},
+	{"machine.kinds[].spread", KEY_NUMBER, "share", "0.0", NULL, 0, 1, "of equal tasks: standard deviation / mean"},
 	{"machine.kinds[].alone", KEY_GROUP, NULL, "must be given", NULL, 0, 0, "a task beside which no worker is busy"},
 	{"machine.kinds[].alone.call_s", KEY_NUMBER, "seconds", "0.0", NULL, 0, 1e3, "once a task"},
 	{"machine.kinds[].alone.flop_4_s", KEY_NUMBER, "s/FLOP", "0.0", NULL, 0, 1e3,

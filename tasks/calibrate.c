@@ -157,10 +157,40 @@ static double overlap(const struct task_record *records, size_t count, const str
 	return sum;
 }
 
+#define SPREAD_CALLS 8 /* of fewer a spread says nothing */
+
+/* Tasks of one kind in one micro-batch are alike, but that routing chooses how many weights experts read, or FLOPs they do: the
+ * least spread of seconds by each is that of equal tasks. */
+enum { PACES = 3 };
+
+struct paces {
+	double sum[PACES], squares[PACES];
+};
+
+static void add_pace(struct paces *p, const struct work *work, double seconds)
+{
+	const double amount[PACES] = { 1, work->weight_bytes, work->flops };
+	for (int i = 0; i < PACES; i++) {
+		double pace = amount[i] > 0 ? seconds / amount[i] : 0;
+		p->sum[i] += pace;
+		p->squares[i] += pace * pace;
+	}
+}
+
+static double spread_of(const struct paces *p, int calls)
+{
+	double least = 1;
+	for (int i = 0; i < PACES; i++)
+		if (p->sum[i] > 0)
+			least = fmin(least, sqrt(fmax(p->squares[i] * calls / (p->sum[i] * p->sum[i]) - 1, 0)));
+	return calls < SPREAD_CALLS ? 0 : least;
+}
+
 static void gather(struct calibration *c, const struct task_record *records, size_t count, int index, uint64_t number,
 	struct calibrate_sample *sample /* [CALL_KINDS] */)
 {
 	const struct calibrate_shape *shape = &c->shape[index];
+	struct paces paces[CALL_KINDS] = { 0 };
 	int calls[CALL_KINDS] = { 0 }, others = engine_workers(c->engine) - 1;
 	double together[CALL_KINDS] = { 0 };
 	for (int k = 0; k < CALL_KINDS; k++)
@@ -181,6 +211,7 @@ static void gather(struct calibration *c, const struct task_record *records, siz
 		for (int t = 0; t < CURVE_TERMS; t++)
 			sample[r->kind].term[t] += term[t];
 		sample[r->kind].seconds += r->end_s - r->start_s;
+		add_pace(&paces[r->kind], &work, r->end_s - r->start_s);
 		together[r->kind] += overlap(records, count, r);
 		calls[r->kind]++;
 	}
@@ -188,6 +219,7 @@ static void gather(struct calibration *c, const struct task_record *records, siz
 		if (!calls[k])
 			continue;
 		sample[k].calls = calls[k];
+		sample[k].spread = spread_of(&paces[k], calls[k]);
 		sample[k].company = others > 0 && sample[k].seconds > 0 ? fmin(together[k] / sample[k].seconds / others, 1) : 0;
 		for (int t = 0; t < CURVE_TERMS; t++)
 			sample[k].term[t] /= calls[k];

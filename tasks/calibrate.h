@@ -32,6 +32,7 @@ struct calibrate_sample { /* all tasks of one kind in one micro-batch, on averag
 	double flops, key_flops, bytes; /* of a task, as tasks/work.h counts them */
 	double term[CURVE_TERMS];
 	double seconds;
+	double spread;  /* standard deviation / mean of equal ones of its tasks; 0: not known */
 	double company; /* share of the other workers that were busy meanwhile */
 };
 

@@ -52,6 +52,16 @@ static int fit_rows(double *a, double *b, int n, double *x, struct error *error)
 	return code;
 }
 
+/* Median over shapes; `value` has room for all samples. */
+static double spread_of(const struct calibrate_samples *samples, int kind, double *value)
+{
+	int n = 0;
+	for (int i = 0; i < samples->count; i++)
+		if (samples->sample[i].kind == kind && samples->sample[i].spread > 0)
+			value[n++] = samples->sample[i].spread;
+	return n ? median(value, n) : 0;
+}
+
 static int fit_kind(const struct calibrate_samples *samples, int kind, int workers, struct curve *curve, double *a, double *b,
 	struct error *error)
 {
@@ -84,6 +94,7 @@ static int fit_kind(const struct calibrate_samples *samples, int kind, int worke
 			b[at++] = fabs(curve_seconds(curve, s->term, s->company) / s->seconds - 1);
 	}
 	curve->error = median(b, n);
+	curve->spread = spread_of(samples, kind, b);
 	return 0;
 }
 

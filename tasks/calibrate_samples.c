@@ -66,13 +66,15 @@ static int by_task_and_seconds(const void *a, const void *b)
 static struct calibrate_sample mean_of(const struct calibrate_sample *sample, size_t count)
 {
 	struct calibrate_sample mean = *sample;
-	double most = 2 * sample[(count - 1) / 2].seconds, seconds = 0, together = 0;
+	double most = 2 * sample[(count - 1) / 2].seconds, seconds = 0, together = 0, spread = 0;
 	size_t n = 0;
 	for (; n < count && sample[n].seconds <= most; n++) {
 		seconds += sample[n].seconds;
+		spread += sample[n].spread;
 		together += sample[n].company * sample[n].seconds; /* it is a share of the task's time */
 	}
 	mean.seconds = seconds / (double) n;
+	mean.spread = spread / (double) n;
 	mean.company = seconds > 0 ? together / seconds : 0;
 	return mean;
 }

@@ -46,6 +46,16 @@ struct simulated {
 	struct error *error;
 };
 
+/* On a calibrated host. The same in every simulation of the workload, whichever worker takes the task when. */
+static double variation(const struct call *c)
+{
+	const struct curve *curve = call_curve(c);
+	uint64_t seed = c->base.micro_batch * 0x100000001b3u;
+	seed = (seed ^ (c->base.share ? c->base.share : c->base.devices)) * 0x100000001b3u;
+	seed = (seed ^ (uint64_t) (c->base.layer + 1)) * 0x100000001b3u;
+	return curve ? curve_variation(curve, seed ^ (uint64_t) c->base.type->kind) : 1;
+}
+
 static void pass(const struct engine_call *call, struct engine_passage *passage)
 {
 	const struct call *c = call_of(call);
@@ -57,8 +67,9 @@ static void pass(const struct engine_call *call, struct engine_passage *passage)
 	double loads = cost_links_seconds(routes, passage->flow, passage->flows, 0);
 	passage->before_s = passage->flows ? cost.launch_s + all - loads : 0;
 	passage->least_s = cost.launch_s + (passage->flows ? fmax(cost.flops_s, cost.bytes_s) : cost.seconds - cost.launch_s);
-	passage->busy_s = passage->least_s;
-	passage->least_s = call_alone(c, passage->busy_s);
+	double varies = variation(c);
+	passage->busy_s = passage->least_s * varies;
+	passage->least_s = call_alone(c, passage->least_s) * varies;
 }
 
 static void on_formed(void *context, struct micro_batch *b)

@@ -214,6 +214,24 @@ static void company_makes_a_task_slower(void **state)
 	near(curve_seconds(&curve, term, 1), 6, 1e-15);
 }
 
+/* Tasks that differ by their spread take no more or less on average, and the same seed is the same task. */
+static void tasks_vary_by_their_spread(void **state)
+{
+	enum { TASKS = 100000 };
+	const struct curve curve = { .spread = 0.2 }, steady = { .spread = 0 };
+	double sum = 0, squares = 0;
+	(void) state;
+	for (uint64_t i = 0; i < TASKS; i++) {
+		double factor = curve_variation(&curve, i);
+		assert_true(factor > 0 && factor == curve_variation(&curve, i));
+		assert_true(curve_variation(&steady, i) == 1);
+		sum += factor;
+		squares += factor * factor;
+	}
+	near(sum / TASKS, 1, 0.003); /* 5 standard errors of 0.2 / √TASKS */
+	near(sqrt(squares / TASKS - sum * sum / TASKS / TASKS), 0.2, 0.02);
+}
+
 /* ---- cards */
 
 static struct calibrate_card *make_card(void)
@@ -229,12 +247,12 @@ static struct calibrate_card *make_card(void)
 	card->runtime[0] = (struct graph_runtime){ "homes", 1.25e-6, 5.5e-6, 7e-6, 8e-5, 2e-4 };
 	card->runtime[1] = (struct graph_runtime){ "dmdas", 2e-6, 7e-6, 9e-6, 1e-5, 0 };
 	card->curves = 2;
-	card->curve[0] = (struct curve){ .task = "attention", .error = 0.0321 };
+	card->curve[0] = (struct curve){ .task = "attention", .error = 0.0321, .spread = 0.05 };
 	for (int t = 0; t < CURVE_TERMS; t++) {
 		card->curve[0].alone[t] = 1e-12 * (t + 1);
 		card->curve[0].busy[t] = 3e-12 * (t + 1);
 	}
-	card->curve[1] = (struct curve){ "send", { 1e-7 }, { 1e-7 }, 0 };
+	card->curve[1] = (struct curve){ .task = "send", .alone = { 1e-7 }, .busy = { 1e-7 } };
 	return card;
 }
 
@@ -286,6 +304,7 @@ static void a_card_is_read_as_it_was_written(void **state)
 	assert_int_equal(m->curves, 2);
 	for (int i = 0; i < 2; i++) {
 		assert_string_equal(m->curve[i].task, card->curve[i].task);
+		near(m->curve[i].spread, card->curve[i].spread, 1e-9);
 		for (int t = 0; t < CURVE_TERMS; t++) {
 			near(m->curve[i].alone[t], card->curve[i].alone[t], 1e-9);
 			near(m->curve[i].busy[t], card->curve[i].busy[t], 1e-9);
@@ -367,7 +386,7 @@ static void make_record(struct calibrate_record *record)
 		assert_int_equal(calibrate_record_add(record, &pass, &error), 0);
 		for (int i = 0; i < 20; i++) {
 			struct calibrate_sample sample = { .kind = i % 2 ? TASK_EXPERTS : TASK_SEND, .source = i % 2, .pass = p, .segments = 1 + i,
-				.rows = 1, .position = 8 * i, .calls = 16, .company = i / 20.0, .seconds = draw(1e-6, 1e-2) };
+				.rows = 1, .position = 8 * i, .calls = 16, .spread = i / 40.0, .company = i / 20.0, .seconds = draw(1e-6, 1e-2) };
 			struct work work = i % 2 ? work_experts(64, 128, DTYPE_BF16, DTYPE_BF16, 1 + i, 3) : work_rows(1 + i, 256);
 			call_terms(&work, sample.term);
 			assert_int_equal(calibrate_samples_add(&record->samples, &sample, &error), 0);
@@ -403,6 +422,7 @@ static void samples_are_read_as_they_were_written(void **state)
 		assert_true(a->rows == b->rows && a->position == b->position && a->calls == b->calls);
 		near(a->seconds, b->seconds, 1e-12);
 		near(a->company, b->company, 1e-12);
+		near(a->spread, b->spread, 1e-12);
 		for (int t = 0; t < CURVE_TERMS; t++)
 			near(a->term[t], b->term[t], 1e-12);
 	}
@@ -528,6 +548,7 @@ int main(void)
 		cmocka_unit_test(passes_count_by_their_mean),
 		cmocka_unit_test(company_takes_no_more_than_a_fair_share),
 		cmocka_unit_test(company_makes_a_task_slower),
+		cmocka_unit_test(tasks_vary_by_their_spread),
 		cmocka_unit_test(a_card_is_read_as_it_was_written),
 		cmocka_unit_test(absurd_cards_are_refused),
 		cmocka_unit_test(a_card_of_another_machine_is_refused),

@@ -30,7 +30,8 @@ static void print_card(FILE *f, const struct calibrate_card *card)
 {
 	fprintf(f, "# This host, written by octant calibrate after %d pass%s, with the shapes of %s in %s.\n"
 		   "# A file to include in `machine : { … }`, or for --machine. Seconds of a task are the sum of what it does times\n"
-		   "# the keys below: alone, and beside which all other workers are busy. `error`: median of |fitted / measured - 1|.\n\n",
+		   "# the keys below: alone, and beside which all other workers are busy. `error`: median of |fitted / measured - 1|;\n"
+		   "# `spread`: standard deviation of equal tasks.\n\n",
 		card->passes, card->passes == 1 ? "" : "es", card->model, dtype_name(card->compute));
 	fputs("name = \"this host\";\nhost = true;\n", f);
 	print_text(f, "cpu", card->cpu);
@@ -46,7 +47,7 @@ static void print_card(FILE *f, const struct calibrate_card *card)
 	fputs("kinds = (\n", f);
 	for (int i = 0; i < card->curves; i++) {
 		const struct curve *c = &card->curve[i];
-		fprintf(f, "\t{ task = \"%s\"; error = %.4f;\n", c->task, c->error);
+		fprintf(f, "\t{ task = \"%s\"; error = %.4f; spread = %.4f;\n", c->task, c->error, c->spread);
 		print_terms(f, "alone", c->alone);
 		print_terms(f, "busy", c->busy);
 		fprintf(f, "\t}%s\n", i + 1 < card->curves ? "," : "");

@@ -88,9 +88,9 @@ static json_t *samples_of(const struct calibrate_samples *samples)
 	json_t *list = json_array();
 	for (int i = 0; i < samples->count; i++) {
 		const struct calibrate_sample *s = &samples->sample[i];
-		json_array_append_new(list, json_pack("{s:i, s:i, s:s, s:i, s:i, s:i, s:i, s:f, s:f, s:o}", "pass", s->pass, "source",
+		json_array_append_new(list, json_pack("{s:i, s:i, s:s, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:o}", "pass", s->pass, "source",
 			s->source, "task", call_kind_names[s->kind], "segments", s->segments, "rows", s->rows, "position", s->position,
-			"calls", s->calls, "seconds", s->seconds, "company", s->company, "terms", terms_of(s)));
+			"calls", s->calls, "seconds", s->seconds, "spread", s->spread, "company", s->company, "terms", terms_of(s)));
 	}
 	return list;
 }
@@ -291,6 +291,8 @@ static int read_sample(const struct json_file *file, const json_t *item, const s
 		code = json_file_integer(file, item, "calls", 1, INT32_MAX, &s->calls, error);
 	if (!code)
 		code = json_file_number(file, item, "seconds", 0, 1e6, &s->seconds, error);
+	if (!code)
+		code = json_file_number(file, item, "spread", 0, 1, &s->spread, error);
 	if (!code)
 		code = json_file_number(file, item, "company", 0, 1, &s->company, error);
 	if (!code)

@@ -8,7 +8,7 @@
  *    "sources": ["tp2_ep2_pp2, 2 workers", …],
  *    "passes": [{"measured": "2000-01-31T12:00:00Z", "runtime": [{"policy": "homes", "submit_s": 1e-6, …}]}],
  *    "samples": [{"pass": 0, "source": 0, "task": "experts", "segments": 1, "rows": 16, "position": 0, "calls": 16,
- *                 "seconds": 1e-3, "company": 0.5, "terms": {"call_s": 1, …}}, …]} */
+ *                 "seconds": 1e-3, "spread": 0.05, "company": 0.5, "terms": {"call_s": 1, …}}, …]} */
 #ifndef OCTANT_TOOLS_CALIBRATE_RECORD_H
 #define OCTANT_TOOLS_CALIBRATE_RECORD_H
 
