@@ -78,8 +78,9 @@ double calibrate_memory(double available);
 /* Adds the samples of one graph with so many workers. Errors: ERROR_INPUT, ERROR_RUN, ERROR_MEMORY. */
 int calibrate_measure(const struct calibrate_options *options, struct calibrate_samples *samples, struct error *error);
 
-/* `workers`: that were busy together, where more than one was. curve [CALL_KINDS] is filled, *count says how many; kinds without samples get none. Samples of one task (its kind, source
- * and terms are the same) count as one, their mean. Errors: ERROR_MEMORY. */
+/* `workers`: that were busy together, where more than one was. curve [CALL_KINDS] is filled, *count says how many; kinds
+ * without samples get none. Samples of one task (its kind, source and terms are the same) count as one, their mean.
+ * Errors: ERROR_MEMORY. */
 int calibrate_fit(const struct calibrate_samples *samples, int workers, struct curve *curve, int *count, struct error *error);
 
 /* What the runtime costs so many workers with a policy, in seconds:
