@@ -22,7 +22,7 @@ static const struct calibrate_shape fit_shapes[] = {
 };
 
 #define MANY_ROWS 1024 /* shapes beyond take most of the time, and are the least disturbed */
-#define WARM_ROWS 64 /* a first round of shapes up to this touches KV pages and makes kernels */
+#define WARM_ROWS 64 /* a first round of shapes up to this makes kernels */
 
 struct calibration {
 	const struct calibrate_options *options;
@@ -33,7 +33,7 @@ struct calibration {
 	int shapes;
 	struct micro_batch *batch; /* [slots] */
 	int slots;
-	int32_t *pages;            /* [slots][seats][pages of a sequence] */
+	int32_t *pages;            /* [slots][seats][pages_each] */
 	int pages_each;
 	uint64_t numbered;
 	uint64_t random;
@@ -49,6 +49,14 @@ static uint32_t draw(struct calibration *c)
 }
 
 /* ---- micro-batches */
+
+/* So many that every worker has a device of its own to serve, whose weights nobody else reads: micro-batches that pass the same
+ * weights side by side would find them in the cache, as two stages or two shards never do. */
+static int in_flight(const struct calibration *c, const struct calibrate_shape *shape)
+{
+	int enough = c->options->workers / c->graph->mesh.per_stage;
+	return shape->in_flight ? shape->in_flight : enough > 1 ? enough : 1;
+}
 
 static int allocate_batch(struct calibration *c, struct micro_batch *b, struct error *error)
 {
@@ -79,12 +87,30 @@ static void free_batch(struct micro_batch *b)
 	free(b->routed);
 }
 
-static void add_segment(struct calibration *c, struct micro_batch *b, const struct calibrate_shape *shape, int slot)
+static int pages_of(const struct calibration *c, const struct calibrate_shape *shape)
 {
-	int seat = b->segments;
+	return (shape->position + shape->rows + c->graph->kv.page_tokens - 1) / c->graph->kv.page_tokens;
+}
+
+/* Pages that the sequences of a shape have in a group's pool: one after the other, of all micro-batches in flight. Where the
+ * pool is too small for all they begin again, far enough from each other that no cache holds a page until its next reader
+ * comes. */
+static int64_t pages_in_all(const struct calibration *c, const struct calibrate_shape *shape)
+{
+	int groups = c->graph->mesh.groups;
+	int64_t sequences = (shape->segments + groups - 1) / groups;
+	return in_flight(c, shape) * sequences * pages_of(c, shape);
+}
+
+static void add_segment(struct calibration *c, struct micro_batch *b, const struct calibrate_shape *shape, int slot, int index)
+{
+	int seat = b->segments, count = pages_of(c, shape);
+	int64_t sequence = slot * (pages_in_all(c, shape) / count / in_flight(c, shape)) + index / c->graph->mesh.groups;
+	int32_t *pages = c->pages + ((size_t) slot * (size_t) c->deployment->sizes.seats + (size_t) seat) * (size_t) c->pages_each;
+	for (int i = 0; i < count; i++)
+		pages[i] = (int32_t) ((sequence * count + i) % c->deployment->sizes.pages);
 	b->segment[b->segments++] = (struct segment){ .row = b->rows, .rows = shape->rows, .position = shape->position,
-		.seat = seat, .pages = c->pages + ((size_t) slot * (size_t) c->deployment->sizes.seats + (size_t) seat)
-			* (size_t) c->pages_each };
+		.seat = seat, .pages = pages };
 	for (int i = 0; i < shape->rows; i++) {
 		b->token[b->rows + i] = (int32_t) (draw(c) % (uint32_t) c->graph->model.vocab);
 		b->position[b->rows + i] = shape->position + i;
@@ -109,7 +135,7 @@ static void compose(struct calibration *c, const struct calibrate_shape *shape, 
 		b->group_segment[g] = b->segments;
 		b->group_sample[g] = b->samples;
 		for (int i = g; i < shape->segments; i += groups)
-			add_segment(c, b, shape, slot);
+			add_segment(c, b, shape, slot, i);
 	}
 	b->group_row[groups] = b->rows;
 	b->group_segment[groups] = b->segments;
@@ -124,7 +150,7 @@ static bool fits(const struct calibration *c, const struct calibrate_shape *shap
 	int most = c->options->most_rows && c->options->most_rows < s->max_rows ? c->options->most_rows : s->max_rows;
 	return rows <= most && shape->segments <= s->max_samples && shape->segments <= s->seats
 		&& shape->position + shape->rows <= c->graph->limits.tokens_per_sequence
-		&& (shape->position + shape->rows + c->graph->kv.page_tokens - 1) / c->graph->kv.page_tokens <= c->pages_each;
+		&& pages_of(c, shape) <= c->pages_each;
 }
 
 /* ---- what their tasks did */
@@ -246,14 +272,6 @@ static double span_of(const struct task_record *records, size_t count)
 	return count ? end - begin : 0;
 }
 
-/* So many that every worker has a device of its own to serve, whose weights nobody else reads: micro-batches that pass the same
- * weights side by side would find them in the cache, as two stages or two shards never do. */
-static int in_flight(const struct calibration *c, const struct calibrate_shape *shape)
-{
-	int enough = c->options->workers / c->graph->mesh.per_stage;
-	return shape->in_flight ? shape->in_flight : enough > 1 ? enough : 1;
-}
-
 /* As many micro-batches at once as the shape says. `repetition` −1: to warm up, not kept. */
 static int run_shape(struct calibration *c, int index, int repetition, struct error *error)
 {
@@ -353,36 +371,31 @@ static int choose_sizes(struct calibration *c, struct deployment_sizes *sizes)
 	return 0;
 }
 
-/* Each sequence's pages follow each other in the pool, which sequences share where it is too small for all: far enough
- * from each other that no cache holds a page until its next reader comes. */
-static int lay_out_pages(struct calibration *c, struct error *error)
+static int allocate_pages(struct calibration *c, struct error *error)
 {
-	size_t count = (size_t) c->slots * (size_t) c->deployment->sizes.seats * (size_t) c->pages_each;
-	c->pages = calloc(count, sizeof *c->pages);
-	if (!c->pages)
-		return error_memory(error, "calibrating");
-	for (size_t i = 0; i < count; i++)
-		c->pages[i] = (int32_t) (i % (size_t) c->deployment->sizes.pages);
-	return 0;
+	c->pages = calloc((size_t) c->slots * (size_t) c->deployment->sizes.seats * (size_t) c->pages_each, sizeof *c->pages);
+	return c->pages ? 0 : error_memory(error, "calibrating");
 }
 
-/* As a run has its slots (tasks/touch.h). */
-static int touch_slots(struct calibration *c, struct error *error)
+/* As a run has its slots and pages (tasks/touch.h): pages that nobody wrote would all be read from one of zeros. */
+static int touch(struct calibration *c, struct error *error)
 {
 	int rows[c->slots], samples[c->slots];
 	int most = 0, segments = 0;
+	int64_t pages = 0;
 	for (int i = 0; i < c->shapes; i++) {
 		const struct calibrate_shape *shape = &c->shape[i];
 		if (!fits(c, shape))
 			continue;
 		most = shape->segments * shape->rows > most ? shape->segments * shape->rows : most;
 		segments = shape->segments > segments ? shape->segments : segments;
+		pages = pages_in_all(c, shape) > pages ? pages_in_all(c, shape) : pages;
 	}
 	for (int s = 0; s < c->slots; s++) {
 		rows[s] = most;
 		samples[s] = segments;
 	}
-	struct touch_need need = { rows, samples, c->slots, 0 };
+	struct touch_need need = { rows, samples, c->slots, pages, 0 };
 	return touch_deployment(c->deployment, &need, error);
 }
 
@@ -397,9 +410,9 @@ static int start(struct calibration *c, struct error *error)
 	if (!code)
 		code = deployment_create(c->graph, NULL, c->graph->compute, &sizes, c->engine, &c->deployment, error);
 	if (!code)
-		code = lay_out_pages(c, error);
+		code = allocate_pages(c, error);
 	if (!code)
-		code = touch_slots(c, error);
+		code = touch(c, error);
 	c->batch = calloc((size_t) c->slots, sizeof *c->batch);
 	c->each = calloc((size_t) c->shapes * (size_t) c->slots * (size_t) c->options->repetitions * CALL_KINDS, sizeof *c->each);
 	c->span = calloc((size_t) c->shapes * (size_t) c->options->repetitions, sizeof *c->span);

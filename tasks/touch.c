@@ -56,7 +56,7 @@ int touch_rehearse(const struct batcher_options *options, const struct sequence 
 	struct batcher_options own = *options;
 	struct batcher *batcher = NULL;
 	struct touch_need found = { calloc((size_t) options->slots, sizeof(int)), calloc((size_t) options->slots, sizeof(int)),
-		options->slots, 0 };
+		options->slots, 0, TOUCH_KV_BYTES };
 	own.on_token = NULL;
 	own.on_finish = NULL;
 	own.record_routing = false;
@@ -177,8 +177,10 @@ static void add_device(struct touching *t, int index, const struct touch_need *n
 {
 	const struct deployment *d = t->deployment;
 	const struct device_part *device = &d->device[index];
-	double most = TOUCH_KV_BYTES / ((double) deployment_page_bytes(d->graph) * d->mesh->groups);
-	size_t pages = (size_t) fmin(fmin((double) need->pages, (double) d->sizes.pages), most);
+	double most = need->kv_bytes / ((double) deployment_page_bytes(d->graph) * d->mesh->groups);
+	size_t pages = (size_t) fmin((double) need->pages, (double) d->sizes.pages);
+	if (need->kv_bytes > 0 && (double) pages > most)
+		pages = (size_t) most;
 	for (int s = 0; s < d->sizes.slots && s < need->slots; s++)
 		add_message(t, device, &d->slot[s].message[index], need->rows[s], need->samples[s]);
 	for (int l = 0; l < device->layers; l++)

@@ -18,14 +18,15 @@
 /* Rehearsed are the first so many micro-batches: those that take slots and pages for the first time. */
 #define TOUCH_MICRO_BATCHES 1024
 
-/* Of KV pools no more than so many bytes, all devices together: what needs more runs for minutes, of which touching the rest
- * on the way is a percent, while doing so beforehand would let its user wait for seconds. */
+/* What a rehearsal asks for of KV pools at most: what needs more runs for minutes, of which touching the rest on the way is a
+ * percent, while doing so beforehand would let its user wait for seconds. */
 #define TOUCH_KV_BYTES ((double) (1 << 30))
 
 struct touch_need {
 	int *rows, *samples; /* [slots] of the largest micro-batch in each slot */
 	int slots;
-	int64_t pages; /* of a group's pool, from its start on */
+	int64_t pages;    /* of a group's pool, from its start on */
+	double kv_bytes;  /* of KV pools at most so many, all devices together; 0: as many as `pages` are */
 };
 
 /* `options` as the run's batcher has them; callbacks are not called. A sequence that an end token may cut short is taken

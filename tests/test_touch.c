@@ -71,6 +71,7 @@ static void a_rehearsal_knows_what_is_used(void **state)
 	assert_int_equal(need.samples[0], 1);
 	assert_int_equal(need.samples[1], 1);
 	assert_int_equal(need.pages, 6);
+	assert_true(need.kv_bytes > 0);
 	touch_free(&need);
 	assert_int_equal(touch_rehearse(&options, NULL, 0, &need, &error), 0); /* nothing to run: nothing is used */
 	assert_int_equal(need.rows[0] + need.rows[1] + (int) need.pages, 0);
@@ -79,24 +80,25 @@ static void a_rehearsal_knows_what_is_used(void **state)
 	assert_int_equal(touch_rehearse(&options, &sequence, 1, &need, &error), ERROR_INPUT);
 }
 
-/* A pool of far more pages than are needed. */
-static void a_deployment_has_what_is_needed(void **state)
+/* A pool of far more pages than are needed, the need first more than may be touched of it, then less. */
+static void check_touched(bool capped)
 {
-	enum { ROWS = 300, SAMPLES = 5, PAGES = 64, POOL = 20000 };
+	enum { ROWS = 300, SAMPLES = 5, POOL = 20000, CAP = 64 };
+	int64_t pages = capped ? 8 * CAP : CAP;
 	const struct graph_override set[] = { { "machine", "{ host = true; }" }, { "model.layers", "2" } };
 	struct engine_options engine_options = { .workers = 2 };
 	struct deployment_sizes sizes = { .slots = 2, .max_rows = 4096, .max_samples = 128, .seats = 128, .pages = POOL };
 	int rows[] = { ROWS, 0 }, samples[] = { SAMPLES, 0 };
-	struct touch_need need = { rows, samples, 2, PAGES };
+	struct touch_need need = { rows, samples, 2, pages, 0 };
 	struct engine *engine;
 	struct deployment *d;
 	struct graph *graph;
 	struct error error = { 0 };
-	(void) state;
 	assert_int_equal(graph_read("tp2_ep2_pp2", &task_kinds, set, 2, &graph, &error), 0);
 	assert_int_equal(graph_resolve(graph, NULL, &task_kinds, &error), 0);
 	assert_int_equal(engine_start(&engine_options, &engine, &error), 0);
 	assert_int_equal(deployment_create(graph, NULL, DTYPE_FP32, &sizes, engine, &d, &error), 0);
+	need.kv_bytes = capped ? (double) CAP * (double) deployment_page_bytes(graph) * graph->mesh.groups : 0;
 	assert_int_equal(touch_deployment(d, &need, &error), 0);
 	for (int i = 0; i < graph->mesh.devices; i++) {
 		const struct device_part *device = &d->device[i];
@@ -106,12 +108,19 @@ static void a_deployment_has_what_is_needed(void **state)
 		assert_true(resident(m->x, ROWS * row) >= ROWS * row);
 		assert_true(resident(m->done, ROWS * row) >= ROWS * row);
 		assert_true(resident(other->partial, 4096 * row) <= 2 * HUGE_PAGE); /* neighbours' ends */
-		assert_true(resident(device->layer[0].kv_pool, PAGES * page) >= PAGES * page);
-		assert_true(resident(device->layer[0].kv_pool, POOL * page) <= PAGES * page + 2 * HUGE_PAGE);
+		assert_true(resident(device->layer[0].kv_pool, CAP * page) >= CAP * page);
+		assert_true(resident(device->layer[0].kv_pool, POOL * page) <= CAP * page + 2 * HUGE_PAGE);
 	}
 	deployment_destroy(d);
 	engine_stop(engine);
 	graph_destroy(graph);
+}
+
+static void a_deployment_has_what_is_needed(void **state)
+{
+	(void) state;
+	check_touched(false);
+	check_touched(true);
 }
 
 int main(void)
