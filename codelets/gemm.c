@@ -150,8 +150,8 @@ static void run_tile(enum dtype dtype, libxsmm_smmfunction kernel, const char *b
 		vector->gemm(dtype, block, width, k, x, ldx, rows, y, ldy);
 }
 
-void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int blocks, const void *x, size_t ldx, int rows,
-	float *y, size_t ldy, const void *after)
+static void run_blocks(const struct gemm_weight *weight, int first_block, int blocks, const void *x, size_t ldx, int rows,
+	float *y, size_t ldy, const void *after, struct gemm_soon *soon)
 {
 	enum dtype dtype = weight->dtype;
 	if (dtype == DTYPE_INT8) {
@@ -178,7 +178,7 @@ void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int bloc
 						   : weight->n - column >= 2 * BLOCK ? block + block_bytes
 										     : NULL;
 				gemm_bf16_block((const uint16_t *) block, (const uint16_t *) next, width, k,
-					(const uint16_t *) from, ldx, end - base, to, ldy);
+					(const uint16_t *) from, ldx, end - base, to, ldy, soon);
 				continue;
 			}
 			if (width != before && end - base >= ROWS)
@@ -193,9 +193,21 @@ void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int bloc
 	}
 }
 
+void gemm_run_blocks(const struct gemm_weight *weight, int first_block, int blocks, const void *x, size_t ldx, int rows,
+	float *y, size_t ldy, const void *after)
+{
+	run_blocks(weight, first_block, blocks, x, ldx, rows, y, ldy, after, NULL);
+}
+
+void gemm_run_soon(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy,
+	struct gemm_soon *soon)
+{
+	run_blocks(weight, 0, (weight->n + BLOCK - 1) / BLOCK, x, ldx, rows, y, ldy, NULL, soon);
+}
+
 void gemm_run(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy)
 {
-	gemm_run_blocks(weight, 0, (weight->n + BLOCK - 1) / BLOCK, x, ldx, rows, y, ldy, NULL);
+	gemm_run_soon(weight, x, ldx, rows, y, ldy, NULL);
 }
 
 void gemm_reference(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy)

@@ -21,6 +21,16 @@ struct gemm_weight {
 	int n, k;
 };
 
+/* Memory that is read after a product, in this order: where the product's passes over weights in the cache leave the
+ * memory idle, they ask for it. Pieces of `bytes` bytes; zeros in the rest to begin with. */
+struct gemm_soon {
+	const void *const *piece; /* [pieces] */
+	int pieces;
+	size_t bytes;
+	int at;      /* piece[at] is next */
+	size_t done; /* bytes of it */
+};
+
 struct gemm_source { /* rows of W as a checkpoint has them, row-major */
 	const void *data; /* first element of the first row that is wanted; need not be aligned */
 	enum dtype dtype;
@@ -49,6 +59,11 @@ void gemm_pack(void *packed, int n, int k, enum dtype dtype, int first_row, int 
 
 /* y[rows][n] (stride ldy) = x[rows][k] (stride ldx, weight's dtype) · Wᵀ; sums in FP32. Any rows ≥ 0. */
 void gemm_run(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy);
+
+/* The same, with what is read soon after: those of our kernels that go over a block of weights often ask for it. `soon`
+ * moves on. */
+void gemm_run_soon(const struct gemm_weight *weight, const void *x, size_t ldx, int rows, float *y, size_t ldy,
+	struct gemm_soon *soon);
 
 /* The same for `blocks` blocks of 64 columns alone, from block `first_block`; y points at the first of these
  * columns. The bits are those that gemm_run gives. `after`: weights that are read next, which the last block asks for, or

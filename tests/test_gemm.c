@@ -2,6 +2,7 @@
  *
  * GEMM against plain loops, and the gate that all else stands on: a row's bits do not depend on how many rows are in
  * the call, where among them it is, or how its memory is aligned. */
+#include "codelets/cpu/gemm_bf16.h"
 #include "tests/kernels.h"
 
 struct problem {
@@ -163,6 +164,34 @@ static void same_as_plain_loops(void **state)
 }
 
 /* Parts from several sources, in any order, are the whole. */
+/* Asking for other memory meanwhile changes no bit, and asks piece by piece for what is there: pieces that a pass asks for at
+ * once, that take several passes, and that are smaller than what one asks for. */
+static void what_is_read_soon_changes_nothing(void **state)
+{
+	enum { N = 192, K = 128, ROWS = 130, PIECES = 5 };
+	static const size_t bytes[] = {64 * K / 2, 64 * K, 100, 1 << 20};
+	struct problem p = make(N, K, ROWS, DTYPE_BF16);
+	float *y = test_buffer(ROWS * N * sizeof *y), *z = test_buffer(ROWS * N * sizeof *z);
+	(void) state;
+	gemm_run(&p.weight, p.x, p.stride, ROWS, z, N);
+	for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++) {
+		char *memory = test_buffer(PIECES * bytes[i]);
+		const void *piece[PIECES];
+		for (size_t j = 0; j < PIECES; j++)
+			piece[j] = memory + (PIECES - 1 - j) * bytes[i];
+		struct gemm_soon soon = {.piece = piece, .pieces = PIECES, .bytes = bytes[i]};
+		gemm_run_soon(&p.weight, p.x, p.stride, ROWS, y, N, &soon);
+		assert_same_bits(y, z, ROWS * N * sizeof *y, "soon");
+		assert_true(soon.at <= PIECES && soon.done < bytes[i]);
+		if (gemm_bf16_available())
+			assert_int_equal(soon.at, bytes[i] < 1 << 20 ? PIECES : 0);
+		free(memory);
+	}
+	free(y);
+	free(z);
+	drop(&p);
+}
+
 static void packed_in_parts(void **state)
 {
 	(void) state;
@@ -209,6 +238,7 @@ int main(void)
 		cmocka_unit_test(rows_never_matter),
 		cmocka_unit_test(rows_never_matter_at_any_width),
 		cmocka_unit_test(own_loops_serve_where_the_library_has_none),
+		cmocka_unit_test(what_is_read_soon_changes_nothing),
 		cmocka_unit_test(packed_in_parts),
 	};
 	return cmocka_run_group_tests_name("gemm", tests, NULL, NULL);

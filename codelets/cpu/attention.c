@@ -326,14 +326,33 @@ void attend_cpu(const struct attention_args *a)
 	}
 }
 
+/* Pages that single rows among `rows` from `first` on will go through, as many as passes of the projection can ask for:
+ * it multiplies while memory is idle, they wait for memory. `segment` as in attend_rows. */
+enum { SOON_PAGES = 512 };
+
+static int pages_soon(const struct attention_args *a, int first, int rows, int segment, const void **page)
+{
+	int count = 0;
+	for (int s = segment; s < a->segments && a->segment[s].row - a->row_base < first + rows; s++) {
+		const struct segment *own = &a->segment[s];
+		for (int i = 0; own->rows == 1 && i <= own->position / a->kv.page_tokens && count < SOON_PAGES; i++)
+			page[count++] = kv_keys(&a->kv, a->weights, own->pages[i], 0);
+	}
+	return count;
+}
+
 void attention_cpu(const struct attention_args *a)
 {
+	const struct attention_weights *w = a->weights;
+	const void *page[SOON_PAGES];
 	struct attention_space space;
 	attention_lay_out(a->weights, a->workspace, &space);
 	for (int row = 0, s = 0; row < a->rows; row += ATTENTION_ROWS) {
 		int rows = a->rows - row < ATTENTION_ROWS ? a->rows - row : ATTENTION_ROWS;
-		attention_project(a->weights, &space, a->x + (size_t) row * (size_t) a->weights->hidden, rows,
-			space.qkv, space.squares);
+		struct gemm_soon soon = {.piece = page, .pieces = pages_soon(a, row, rows, s, page),
+			.bytes = kv_page_bytes(w->kv_heads, a->kv.page_tokens, w->head_dim, a->kv.dtype)};
+		attention_project(w, &space, a->x + (size_t) row * (size_t) w->hidden, rows, space.qkv, space.squares,
+			&soon);
 		s = attend_rows(a, &space, row, rows, space.qkv, space.squares, s);
 	}
 }

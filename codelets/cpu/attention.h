@@ -39,9 +39,10 @@ static inline int attention_padded(const struct attention_weights *w)
 /* Lays the workspace out; with start NULL it only counts. Returns the bytes. */
 size_t attention_lay_out(const struct attention_weights *w, void *start, struct attention_space *space);
 
-/* qkv.c: projects `rows` rows from x on, biases added, into qkv[rows][columns]; squares as codelets.h says */
+/* qkv.c: projects `rows` rows from x on, biases added, into qkv[rows][columns]; squares as codelets.h says. `soon`: what is read
+ * next, or NULL. */
 void attention_project(const struct attention_weights *w, const struct attention_space *space, const float *x, int rows,
-	float *qkv, float *squares);
+	float *qkv, float *squares, struct gemm_soon *soon);
 
 /* qkv.c: q and k norm, clip and rope of one projected row, in place */
 void attention_turn(const struct attention_weights *w, float *qkv, const float *squares, int position);

@@ -128,21 +128,37 @@ static void run_whole(struct pass *p, int width, int rows)
 	}
 }
 
-static void run_halves(struct pass *p, int rows)
+/* Where the next pass is to ask for `bytes` bytes of what is read soon; NULL: nothing is left. */
+static const char *take_soon(struct gemm_soon *soon, size_t bytes)
+{
+	if (!soon || soon->at == soon->pieces)
+		return NULL;
+	const char *at = (const char *) soon->piece[soon->at] + soon->done;
+	soon->done += bytes;
+	if (soon->done >= soon->bytes) {
+		soon->done = 0;
+		soon->at++;
+	}
+	return at;
+}
+
+static void run_halves(struct pass *p, int rows, struct gemm_soon *soon)
 {
 	const uint16_t *block = p->block;
+	const char *next = p->next;
 	float *y = p->y;
 	struct gemm_passes left = gemm_passes(rows, HALF_ROWS, COLUMNS / HALF, p->next != NULL);
 	for (struct gemm_pass pass; gemm_next_pass(&left, &pass);) {
 		p->block = block + pass.part * 2 * 16 * HALF;
 		p->y = y + pass.part * 16 * HALF;
-		if (!pass.lines)
+		p->next = pass.lines ? next : take_soon(soon, (size_t) p->pairs * 64);
+		next += (size_t) p->pairs * 64 * (size_t) pass.lines;
+		if (!p->next)
 			half_alone(p, pass.rows);
-		else if (pass.lines == 1)
+		else if (pass.lines < 2)
 			half_ahead(p, pass.rows);
 		else
 			half_far_ahead(p, pass.rows);
-		p->next += (size_t) p->pairs * 64 * (size_t) pass.lines;
 		if (pass.part == COLUMNS / HALF - 1) {
 			p->x += (size_t) pass.rows * p->ldx;
 			y += (size_t) pass.rows * p->ldy;
@@ -151,7 +167,7 @@ static void run_halves(struct pass *p, int rows)
 }
 
 void gemm_bf16_block(const uint16_t *block, const uint16_t *next, int width, int k, const uint16_t *x, size_t ldx,
-	int rows, float *y, size_t ldy)
+	int rows, float *y, size_t ldy, struct gemm_soon *soon)
 {
 	struct pass p = {
 		.block = block, .x = x, .next = (const char *) next, .step = 2 * (size_t) width, .ldx = ldx, .ldy = ldy,
@@ -164,7 +180,7 @@ void gemm_bf16_block(const uint16_t *block, const uint16_t *next, int width, int
 	if (width < 16 * COLUMNS || rows <= ROWS)
 		run_whole(&p, width, rows);
 	else
-		run_halves(&p, rows);
+		run_halves(&p, rows, soon);
 }
 #else
 bool gemm_bf16_available(void)
@@ -173,8 +189,8 @@ bool gemm_bf16_available(void)
 }
 
 void gemm_bf16_block(const uint16_t *block, const uint16_t *next, int width, int k, const uint16_t *x, size_t ldx,
-	int rows, float *y, size_t ldy)
+	int rows, float *y, size_t ldy, struct gemm_soon *soon)
 {
-	(void) block, (void) next, (void) width, (void) k, (void) x, (void) ldx, (void) rows, (void) y, (void) ldy;
+	(void) block, (void) next, (void) width, (void) k, (void) x, (void) ldx, (void) rows, (void) y, (void) ldy, (void) soon;
 }
 #endif

@@ -5,12 +5,12 @@
 #include "codelets/cpu/rows.h"
 
 void attention_project(const struct attention_weights *w, const struct attention_space *space, const float *x, int rows,
-	float *qkv, float *squares)
+	float *qkv, float *squares, struct gemm_soon *soon)
 {
 	size_t columns = (size_t) attention_columns(w), stride = gemm_stride(w->hidden, w->compute);
 	int q = w->heads * w->head_dim, k = w->kv_heads * w->head_dim;
 	norm_cpu(x, rows, w->hidden, w->input_norm, w->norm_epsilon, w->compute, space->h, stride);
-	gemm_run(&w->qkv, space->h, stride, rows, qkv, columns);
+	gemm_run_soon(&w->qkv, space->h, stride, rows, qkv, columns, soon);
 	for (int row = 0; row < rows; row++, qkv += columns) {
 		if (w->qkv_bias)
 			vector->add(qkv, w->qkv_bias, (int) columns);
@@ -61,6 +61,6 @@ void qkv_cpu(const struct attention_args *a)
 	for (size_t row = 0; row < (size_t) a->rows; row += ATTENTION_ROWS) {
 		int rows = (size_t) a->rows - row < ATTENTION_ROWS ? (int) ((size_t) a->rows - row) : ATTENTION_ROWS;
 		attention_project(w, &space, a->x + row * (size_t) w->hidden, rows,
-			a->qkv + row * (size_t) attention_columns(w), a->squares ? a->squares + 2 * row : NULL);
+			a->qkv + row * (size_t) attention_columns(w), a->squares ? a->squares + 2 * row : NULL, NULL);
 	}
 }
