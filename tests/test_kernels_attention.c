@@ -4,7 +4,7 @@
  * else travels with it, and wherever its pages lie. */
 #include "tests/kernels.h"
 
-enum { SEQUENCES = 5, LONGEST = 210, SEGMENTS = 64 };
+enum { SEQUENCES = 5, LONGEST = 210, SEGMENTS = 300 };
 
 struct setup {
 	struct attention_weights w;
@@ -221,6 +221,26 @@ static void chunked(struct setup *s, float *const *out, int longest, void (*kern
 	}
 }
 
+/* All rows as segments of their own, the sequences by turns, as many in one message as it takes. */
+static void singly(struct setup *s, float *const *out, void (*kernel)(const struct attention_args *))
+{
+	struct segment segment[SEGMENTS];
+	int n = 0, left = 1;
+	for (int position = 0; left; position++) {
+		left = 0;
+		for (int i = 0; i < SEQUENCES; i++) {
+			if (position < s->length[i])
+				segment[n++] = (struct segment){.rows = 1, .position = position, .seat = i};
+			left += position + 1 < s->length[i];
+			if (n == SEGMENTS) {
+				run(s, segment, n, out, kernel);
+				n = 0;
+			}
+		}
+	}
+	run(s, segment, n, out, kernel);
+}
+
 static void same_bits(const struct setup *s, float *const *a, float *const *b, const char *what)
 {
 	for (int i = 0; i < SEQUENCES; i++)
@@ -243,6 +263,9 @@ static void chunks_never_matter_here(void)
 			chunked(&s, second, longest[round], round % 2 ? attention_cpu : both_halves);
 			same_bits(&s, second, first, "chunks");
 		}
+		soil_pages(&s);
+		singly(&s, second, attention_cpu);
+		same_bits(&s, second, first, "single rows");
 		drop_results(first);
 		drop_results(second);
 		drop(&s);

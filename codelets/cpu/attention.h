@@ -7,15 +7,15 @@
 #include "codelets/codelets.h"
 #include "codelets/cpu/vector.h"
 
-/* Rows whose q, k, v lie in the workspace together, 2 of libxsmm's tiles. Those of one segment look at a block of keys
- * while it lies in the cache as FP32. */
-enum { ATTENTION_ROWS = 96 };
+/* Rows whose q, k, v lie in the workspace together. Those of one segment look at a block of keys while it lies in the cache as
+ * FP32; single rows have nothing to share but the projections' weights. Both are multiples of what a product takes at once. */
+enum { ATTENTION_ROWS = 96, ATTENTION_SINGLES = 132 };
 
 struct attention_space {
-	void *h;        /* [ATTENTION_ROWS][gemm_stride(hidden)] normalised rows, compute type */
-	float *qkv;     /* [ATTENTION_ROWS][(heads + 2·kv_heads)·head_dim] */
-	float *squares; /* [ATTENTION_ROWS][2] */
-	void *context;  /* [ATTENTION_ROWS][gemm_stride(heads·head_dim)] attention's output, compute type */
+	void *h;        /* [ATTENTION_SINGLES][gemm_stride(hidden)] normalised rows, compute type */
+	float *qkv;     /* [ATTENTION_SINGLES][(heads + 2·kv_heads)·head_dim] */
+	float *squares; /* [ATTENTION_SINGLES][2] */
+	void *context;  /* [ATTENTION_SINGLES][gemm_stride(heads·head_dim)] attention's output, compute type */
 	float *row;     /* [widest row] scratch */
 	/* of a tile; lane = row of the tile · group + query head of the KV head's group */
 	float *q;                      /* [kv_heads][lanes][head_dim] */
@@ -35,6 +35,9 @@ static inline int attention_padded(const struct attention_weights *w)
 {
 	return (w->head_dim + VECTOR_LANES - 1) / VECTOR_LANES * VECTOR_LANES;
 }
+
+/* How many rows from `first` on go together; `segment` is theirs, or an earlier one. */
+int attention_rows(const struct attention_args *a, int first, int segment);
 
 /* Lays the workspace out; with start NULL it only counts. Returns the bytes. */
 size_t attention_lay_out(const struct attention_weights *w, void *start, struct attention_space *space);
