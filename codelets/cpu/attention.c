@@ -2,7 +2,7 @@
  *
  * Attention over KV pages, in blocks of 64 keys at fixed absolute positions.
  *
- * Rows pass through in blocks (attention_rows), so that q, k and v need no memory of the message; within one, the
+ * Rows pass through in blocks (rows_together), so that q, k and v need no memory of the message; within one, the
  * rows of a segment form tiles. For a tile, each block of keys is converted once per KV head and every query that may
  * see it updates its running maximum, sum and output (online softmax, arXiv:1805.02867). What a query computes depends
  * on its own position alone: the same blocks in the same order, and in the last one exactly the keys up to its own.
@@ -39,15 +39,6 @@ size_t attention_lay_out(const struct attention_weights *w, void *start, struct 
 		.scores = workspace_take(start, &used, ATTEND_LANES * ATTEND_KEYS * sizeof(float)),
 	};
 	return used;
-}
-
-int attention_rows(const struct attention_args *a, int first, int segment)
-{
-	int most = ATTENTION_SINGLES;
-	for (int s = segment; s < a->segments && a->segment[s].row - a->row_base < first + most; s++)
-		if (a->segment[s].rows > 1 && a->segment[s].row + a->segment[s].rows - a->row_base > first)
-			most = ATTENTION_ROWS;
-	return a->rows - first < most ? a->rows - first : most;
 }
 
 size_t attention_workspace(const struct attention_weights *weights)
@@ -322,13 +313,23 @@ static int attend_rows(const struct attention_args *a, const struct attention_sp
 	return s;
 }
 
+/* How many rows from `first` on go together; `segment` is theirs, or an earlier one. */
+static int rows_together(const struct attention_args *a, int first, int segment)
+{
+	int most = ATTENTION_SINGLES;
+	for (int s = segment; s < a->segments && a->segment[s].row - a->row_base < first + most; s++)
+		if (a->segment[s].rows > 1 && a->segment[s].row + a->segment[s].rows - a->row_base > first)
+			most = ATTENTION_ROWS;
+	return a->rows - first < most ? a->rows - first : most;
+}
+
 void attend_cpu(const struct attention_args *a)
 {
 	struct attention_space space;
 	size_t columns = (size_t) attention_columns(a->weights);
 	attention_lay_out(a->weights, a->workspace, &space);
 	for (int row = 0, rows, s = 0; row < a->rows; row += rows) {
-		rows = attention_rows(a, row, s);
+		rows = rows_together(a, row, s);
 		memcpy(space.qkv, a->qkv + (size_t) row * columns, (size_t) rows * columns * sizeof *space.qkv);
 		s = attend_rows(
 			a, &space, row, rows, space.qkv, a->squares ? a->squares + 2 * (size_t) row : space.squares, s);
@@ -357,7 +358,7 @@ void attention_cpu(const struct attention_args *a)
 	struct attention_space space;
 	attention_lay_out(a->weights, a->workspace, &space);
 	for (int row = 0, rows, s = 0; row < a->rows; row += rows) {
-		rows = attention_rows(a, row, s);
+		rows = rows_together(a, row, s);
 		struct gemm_soon soon = {.piece = page, .pieces = pages_soon(a, row, rows, s, page),
 			.bytes = kv_page_bytes(w->kv_heads, a->kv.page_tokens, w->head_dim, a->kv.dtype)};
 		attention_project(w, &space, a->x + (size_t) row * (size_t) w->hidden, rows, space.qkv, space.squares,

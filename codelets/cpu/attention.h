@@ -36,9 +36,6 @@ static inline int attention_padded(const struct attention_weights *w)
 	return (w->head_dim + VECTOR_LANES - 1) / VECTOR_LANES * VECTOR_LANES;
 }
 
-/* How many rows from `first` on go together; `segment` is theirs, or an earlier one. */
-int attention_rows(const struct attention_args *a, int first, int segment);
-
 /* Lays the workspace out; with start NULL it only counts. Returns the bytes. */
 size_t attention_lay_out(const struct attention_weights *w, void *start, struct attention_space *space);
 
